@@ -1,0 +1,60 @@
+//! Lending the caller's terminal to the container: tcsetpgrp(3), setpgid(2), setsid(2), credentials(7).
+
+use std::io::stdin;
+
+use anyhow::{Context, Result};
+use log::debug;
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
+use nix::unistd::{Pid, getpgrp, setpgid, setsid, tcgetpgrp, tcsetpgrp};
+
+/// The terminal on stdin that controls our session. Dropped, it is as we found it and ours again.
+#[derive(Debug)]
+pub struct Terminal {
+    modes: Termios,
+}
+
+impl Terminal {
+    /// The terminal on stdin, or `None` if stdin is none, or controls another session than ours.
+    pub fn of_stdin() -> Result<Option<Terminal>> {
+        match tcgetpgrp(stdin()) {
+            Err(Errno::ENOTTY) => Ok(None),
+            Err(errno) => Err(errno).context("looking at the terminal on stdin"),
+            Ok(_) => {
+                let modes = tcgetattr(stdin()).context("reading the terminal's modes")?;
+                Ok(Some(Terminal { modes }))
+            }
+        }
+    }
+
+    /// Makes process `pid` the leader of a process group of its own, and that group the foreground
+    /// one: the terminal's Ctrl-C and Ctrl-Z go there now, and no longer to us.
+    ///
+    /// Call it while the child still waits at its gate. A shell needs the foreground when it starts,
+    /// else: "can't access tty; job control turned off".
+    pub fn lend_to(&self, pid: Pid) -> Result<()> {
+        debug!("setpgid({pid}, {pid})");
+        setpgid(pid, pid).with_context(|| format!("making process {pid} a group leader"))?;
+        debug!("tcsetpgrp(0, {pid})");
+        tcsetpgrp(stdin(), pid).with_context(|| format!("giving process {pid} the terminal"))
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // We are in the background now, where the kernel stops whoever changes the terminal, by
+        // SIGTTOU, unless that signal is blocked. A terminal that has hung up needs no owner: so
+        // errors are of no interest here.
+        let _ = SigSet::from(Signal::SIGTTOU).thread_block();
+        let _ = tcsetpgrp(stdin(), getpgrp());
+        let _ = tcsetattr(stdin(), SetArg::TCSADRAIN, &self.modes);
+    }
+}
+
+/// In the child, without `-t`: a session of its own, and so no controlling terminal. Keys typed there
+/// send the container nothing, and it cannot open `/dev/tty`.
+pub fn detach() -> Result<()> {
+    debug!("setsid()");
+    setsid().map(drop).context("making a session without a terminal")
+}
