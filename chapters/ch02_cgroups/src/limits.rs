@@ -1,0 +1,158 @@
+//! The limits as the user gives them, checked before anything is made: cgroups(7), cpuset(7).
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, ensure};
+use nix::unistd::{SysconfVar, sysconf};
+
+/// The length of a period of the CPU scheduler's bandwidth control, in microseconds: its default.
+pub const CPU_PERIOD: u64 = 100_000;
+
+/// Docker's smallest memory limit; with less, the kernel kills the command before it begins.
+const LEAST_MEMORY: u64 = 6 << 20;
+
+/// The most CPUs or memory nodes that a kernel can be built for.
+const MOST_NUMBERS: u32 = 8192;
+
+/// What a container may use. `None` means no limit.
+#[derive(Debug, Default, Clone)]
+pub struct Limits {
+    /// Memory, swap included, in bytes.
+    pub memory: Option<u64>,
+    /// Its share of the CPUs when there are not enough for all; 1024 is what everyone else has.
+    pub cpu_shares: Option<u64>,
+    /// CPU time in microseconds for each [`CPU_PERIOD`].
+    pub cpu_quota: Option<u64>,
+    /// The CPUs that it may run on.
+    pub cpuset_cpus: Option<NumberList>,
+    /// The memory nodes that it may allocate from.
+    pub cpuset_mems: Option<NumberList>,
+    /// Processes and threads at any one time.
+    pub pids: Option<u64>,
+}
+
+impl Limits {
+    /// The cgroup controllers that these limits need.
+    pub fn controllers(&self) -> Vec<&'static str> {
+        let cpu = self.cpu_shares.is_some() || self.cpu_quota.is_some();
+        let cpuset = self.cpuset_cpus.is_some() || self.cpuset_mems.is_some();
+        [("memory", self.memory.is_some()), ("cpu", cpu), ("cpuset", cpuset), ("pids", self.pids.is_some())]
+            .into_iter()
+            .filter_map(|(controller, needed)| needed.then_some(controller))
+            .collect()
+    }
+}
+
+/// Numbers and ranges as the kernel writes them: `0-1,3`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NumberList {
+    /// As given, which is how the kernel wants it too.
+    pub text: String,
+    /// The same, counted out.
+    pub numbers: BTreeSet<u32>,
+}
+
+impl FromStr for NumberList {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<NumberList> {
+        let number = |text: &str| -> Result<u32> {
+            let number = digits(text)? as u32;
+            ensure!(number < MOST_NUMBERS, "{number} is more than any kernel has");
+            Ok(number)
+        };
+        let mut numbers = BTreeSet::new();
+        for part in text.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last) = (number(first)?, number(last)?);
+            ensure!(first <= last, "the range {part} runs backwards");
+            numbers.extend(first..=last);
+        }
+        Ok(NumberList { text: text.to_string(), numbers })
+    }
+}
+
+/// A number without sign; unlike the standard parser, with one kind of message.
+fn digits(text: &str) -> Result<u64> {
+    ensure!(!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()), "{text:?} is not a number");
+    text.parse().with_context(|| format!("{text} is too large"))
+}
+
+/// A size in bytes: `100m`, `1g`, `65536`. The units are powers of 1024: b, k, m, g.
+pub fn parse_memory(text: &str) -> Result<u64> {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        _ => anyhow::bail!("write a size as 100m, 1g or a number of bytes"),
+    };
+    let number = digits(&text[..text.len() - unit.len()])?;
+    // The kernel counts in signed 64-bit numbers.
+    let bytes = number.checked_mul(1 << shift).filter(|bytes| i64::try_from(*bytes).is_ok());
+    let bytes = bytes.with_context(|| format!("{text} is too large"))?;
+    ensure!(bytes >= LEAST_MEMORY, "the smallest limit is 6m");
+    Ok(bytes)
+}
+
+/// CPU shares, in the range that the kernel takes; outside it, it would quietly choose another value.
+pub fn parse_cpu_shares(text: &str) -> Result<u64> {
+    in_range(digits(text)?, 2, 262_144)
+}
+
+/// A number of processes.
+pub fn parse_pids(text: &str) -> Result<u64> {
+    in_range(digits(text)?, 1, 4_194_304) // the largest number of process ids a kernel can have
+}
+
+fn in_range(number: u64, least: u64, most: u64) -> Result<u64> {
+    ensure!((least..=most).contains(&number), "must be from {least} to {most}");
+    Ok(number)
+}
+
+/// A number of CPUs such as `1.5`, as microseconds of CPU time in each [`CPU_PERIOD`].
+pub fn parse_cpus(text: &str) -> Result<u64> {
+    let cpus: f64 = text.parse().with_context(|| format!("{text:?} is not a number of CPUs"))?;
+    let most = sysconf(SysconfVar::_NPROCESSORS_ONLN).context("counting CPUs")?.unwrap_or(1) as f64;
+    // The kernel gives no less than 1 ms; "nan" is in no range.
+    ensure!((0.01..=most).contains(&cpus), "must be from 0.01 to {most}, the CPUs of this machine");
+    Ok((cpus * CPU_PERIOD as f64).round() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_memory("100m").unwrap(), 104_857_600);
+        assert_eq!(parse_memory("1G").unwrap(), 1 << 30);
+        assert_eq!(parse_memory("6291456").unwrap(), 6 << 20);
+        for bad in ["", "m", "10x", "1", "-5m", "1.5g", "10 m", "99999999999999999999g", "9999999999g", "10é"]
+        {
+            assert!(parse_memory(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn lists() {
+        let list: NumberList = "0-2,5".parse().unwrap();
+        assert_eq!(Vec::from_iter(list.numbers), [0, 1, 2, 5]);
+        for bad in ["", "abc", "1-0", "0-", "-1", "0,,1", "0-4294967295", "99999999999", "0-1-2", "+1", "0 "]
+        {
+            assert!(bad.parse::<NumberList>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn cpus_and_numbers() {
+        assert_eq!(parse_cpus("0.5").unwrap(), 50_000);
+        for bad in ["0", "-1", "nan", "inf", "abc", "1000000"] {
+            assert!(parse_cpus(bad).is_err(), "{bad:?}");
+        }
+        assert!(parse_cpu_shares("1").is_err() && parse_cpu_shares("262145").is_err());
+        assert!(parse_pids("0").is_err() && parse_pids("-1").is_err());
+    }
+}
