@@ -1,0 +1,166 @@
+//! The image: a directory that will be a container's root. symlink(2), rename(2), flock(2), busybox(1).
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use log::debug;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::tarball;
+
+/// What a file system hierarchy has, besides the directories that programs are in; all of mode 755.
+const DIRECTORIES: [&str; 8] = ["bin", "dev", "etc", "home", "proc", "sys", "usr", "var"];
+
+/// Names under which distributions install busybox. A static one comes first: it needs no libraries.
+const BUSYBOX_NAMES: [&str; 3] = ["busybox.static", "busybox-static", "busybox"];
+
+/// Checks the directory that the user wants as a root, and returns its absolute path without links.
+pub fn checked(directory: &Path) -> Result<PathBuf> {
+    let context = || format!("using {directory:?} as the root");
+    let mut entries = fs::read_dir(directory).with_context(context)?;
+    // We would have to begin it with mount points, and then find no command there.
+    ensure!(entries.next().is_some(), "the root {directory:?} is an empty directory");
+    directory.canonicalize().with_context(context)
+}
+
+/// The busybox image below the state directory `state`, made first if it is not there: from
+/// `images/busybox.tar`, or else from the host's own busybox. Returns its path.
+///
+/// It comes into being whole, by rename(2), however many runs want it at once, or fail, or are killed.
+pub fn busybox(state: &Path) -> Result<PathBuf> {
+    let images = state.join("images");
+    let image = images.join("busybox");
+    if image.exists() {
+        return Ok(image);
+    }
+    let tar = images.join("busybox.tar");
+    // Looked for before anything is made, so that a host without one is left as it was.
+    let source = if tar.exists() { tar } else { find_busybox()? };
+    make_directories(&images)?;
+    let directory = File::open(&images).with_context(|| format!("opening {images:?}"))?;
+    let _lock = Flock::lock(directory, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| errno)
+        .with_context(|| format!("locking {images:?}"))?;
+    if image.exists() {
+        return Ok(image); // made by another run while we waited for the lock
+    }
+    let unfinished = Unfinished(images.join("busybox.unfinished"));
+    unfinished.remove()?; // from a run that was killed: nobody else can hold the lock that we hold
+    make_directories(&unfinished.0)?;
+    if source.extension() == Some(OsStr::new("tar")) {
+        tarball::unpack(&source, &unfinished.0)?;
+    } else {
+        from_host(&source, &unfinished.0)?;
+    }
+    debug!("rename({:?}, {image:?})", unfinished.0);
+    fs::rename(&unfinished.0, &image).with_context(|| format!("renaming {:?} to {image:?}", unfinished.0))?;
+    Ok(image)
+}
+
+/// An image being made. Dropped before it was renamed, it is removed.
+struct Unfinished(PathBuf);
+
+impl Unfinished {
+    fn remove(&self) -> Result<()> {
+        match fs::remove_dir_all(&self.0) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("removing {:?}", self.0))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove() {
+            log::error!("{error:#}");
+        }
+    }
+}
+
+/// The host's busybox, in PATH or where distributions have it.
+fn find_busybox() -> Result<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let directories: Vec<_> = env::split_paths(&path)
+        .chain(["/bin", "/sbin", "/usr/bin", "/usr/sbin"].map(PathBuf::from))
+        .collect();
+    let candidates = BUSYBOX_NAMES.iter().flat_map(|name| directories.iter().map(move |dir| dir.join(name)));
+    for candidate in candidates {
+        let is_program = |data: fs::Metadata| data.is_file() && data.permissions().mode() & 0o111 != 0;
+        if fs::metadata(&candidate).is_ok_and(is_program) {
+            return Ok(candidate);
+        }
+    }
+    bail!(
+        "no busybox on this host to make an image of: install the package busybox-static \
+         (apt-get install busybox-static)"
+    )
+}
+
+/// Makes an image in the directory `root` of the host's busybox: one program that is all commands.
+fn from_host(busybox: &Path, root: &Path) -> Result<()> {
+    for directory in DIRECTORIES {
+        make_directories(&root.join(directory))?;
+    }
+    // Everyone may write to /tmp, and only root may look into its home.
+    for (directory, mode) in [("tmp", 0o1777), ("var/tmp", 0o1777), ("root", 0o700)] {
+        make_directories(&root.join(directory))?;
+        fs::set_permissions(root.join(directory), Permissions::from_mode(mode))
+            .with_context(|| format!("setting the mode of {directory}"))?;
+    }
+    write(&root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
+    write(&root.join("etc/group"), "root:x:0:\n")?;
+    write(&root.join("etc/hosts"), "127.0.0.1\tlocalhost\n")?;
+    copy_program(busybox, &root.join("bin/busybox"))?;
+    for library in libraries(busybox)? {
+        copy_program(&library, &root.join(library.strip_prefix("/")?))?;
+    }
+    let applets = output(Command::new(busybox).arg("--list-full"))?;
+    for applet in applets.lines().filter(|applet| *applet != "bin/busybox") {
+        let link = root.join(applet.trim_start_matches('/'));
+        make_directories(link.parent().context("an applet's path has a directory")?)?;
+        symlink("/bin/busybox", &link).with_context(|| format!("linking {link:?} to /bin/busybox"))?;
+    }
+    Ok(())
+}
+
+/// The libraries that a program is loaded with, none if it is static. ldd(1) knows; each line has the
+/// path of one after `=>`, or at its start for the loader.
+fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let ldd = match Command::new("ldd").arg(program).env("LC_ALL", "C").output() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()), // then all is static
+        ldd => ldd.context("running ldd")?,
+    };
+    let text = String::from_utf8_lossy(&ldd.stdout);
+    Ok(text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect())
+}
+
+/// Runs a program and returns what it prints.
+fn output(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("running {command:?}"))?;
+    ensure!(output.status.success(), "{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).with_context(|| format!("reading the output of {command:?}"))
+}
+
+fn copy_program(from: &Path, to: &Path) -> Result<()> {
+    make_directories(to.parent().context("a program's path has a directory")?)?;
+    fs::copy(from, to)
+        .and_then(|_| fs::set_permissions(to, Permissions::from_mode(0o755)))
+        .with_context(|| format!("copying {from:?} to {to:?}"))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("writing {path:?}"))
+}
+
+fn make_directories(path: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
+    made.with_context(|| format!("making the directory {path:?}"))
+}
