@@ -1,0 +1,5 @@
+//! Chapter 4: a writable layer over a read-only image, with overlayfs.
+//!
+//! There is one module, [`workspace`]: the directories of one container, and the mount that joins them.
+
+pub mod workspace;

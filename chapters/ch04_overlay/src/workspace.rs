@@ -1,0 +1,152 @@
+//! A workspace for each container: lower, upper, work and merged. mount(2), and overlayfs.rst of the kernel.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder};
+use std::io::ErrorKind;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use ch01_run::mounts;
+use ch02_cgroups::mountinfo;
+use log::{debug, error};
+use nix::errno::Errno;
+use nix::mount::MsFlags;
+
+/// mount(2) copies one page of options and drops the rest without a word.
+const LONGEST_OPTIONS: usize = 4095;
+
+/// The directory `containers/<id>` with `upper`, `work` and `merged` in it. Dropped, it is removed; its mount is
+/// not its own to undo, for it was made in the container's mount namespace and ends with that.
+#[derive(Debug)]
+pub struct Workspace {
+    directory: PathBuf,
+    lower: PathBuf,
+}
+
+impl Workspace {
+    /// Makes the directories for container `id` below the state directory `state`. `lower` is the image.
+    pub fn create(state: &Path, id: &str, lower: &Path) -> Result<Workspace> {
+        let containers = state.join("containers");
+        make_directory(DirBuilder::new().recursive(true).mode(0o755), &containers)?;
+        let directory = containers.join(id);
+        // For root only: a set-user-ID program that a container makes must not be within everyone's reach.
+        make_directory(DirBuilder::new().mode(0o700), &directory)?;
+        let workspace = Workspace { directory, lower: lower.to_path_buf() };
+        for path in [workspace.upper(), workspace.work(), workspace.merged()] {
+            make_directory(DirBuilder::new().mode(0o755), &path)?; // upper's mode becomes that of `/` inside
+        }
+        Ok(workspace)
+    }
+
+    /// What the container wrote: new files, changed files whole, and a whiteout for each that it removed.
+    fn upper(&self) -> PathBuf {
+        self.directory.join("upper")
+    }
+
+    /// Where overlayfs prepares a file before it moves it to `upper` in one step; so on the same file system.
+    fn work(&self) -> PathBuf {
+        self.directory.join("work")
+    }
+
+    /// Where upper over lower is mounted: the container's root to be.
+    pub fn merged(&self) -> PathBuf {
+        self.directory.join("merged")
+    }
+
+    /// Mounts the overlay on `merged`. Call it in the container's private mount namespace: there the kernel
+    /// itself unmounts it when the last process has ended, by whatever death, and the host never has it.
+    pub fn mount(&self) -> Result<()> {
+        let mut options = OsString::new();
+        for (option, path) in
+            [("lowerdir=", &self.lower), (",upperdir=", &self.upper()), (",workdir=", &self.work())]
+        {
+            options.push(option);
+            options.push(escape(path));
+        }
+        ensure!(options.len() <= LONGEST_OPTIONS, "the overlay's paths are longer than one page together");
+        let merged = self.merged();
+        let mounted = mounts::mount("overlay", &merged, "overlay", MsFlags::empty(), &options);
+        let hint = match mounted {
+            Err(Errno::EINVAL) => " (its state directory must be on a local file system, not an overlay)",
+            Err(Errno::ENODEV) => " (this kernel has no overlayfs; try: modprobe overlay)",
+            _ => "",
+        };
+        mounted.with_context(|| format!("mounting overlay on {}{hint}", merged.display()))
+    }
+
+    /// Removes the workspace, and tells what Drop could not: why it failed.
+    pub fn remove(self) -> Result<()> {
+        let removed = self.remove_all();
+        std::mem::forget(self); // one attempt is enough
+        removed
+    }
+
+    fn remove_all(&self) -> Result<()> {
+        // A recursive delete that meets a mount deletes what is mounted there: somebody's data. None of ours
+        // can be here. But if anyone else mounted something, that is where we stop.
+        if let Some(mount) = mountinfo::read()?.iter().find(|mount| mount.target.starts_with(&self.directory))
+        {
+            anyhow::bail!(
+                "{} is a mount point; unmount it, then remove {:?}",
+                mount.target.display(),
+                self.directory
+            );
+        }
+        // Never recursive for `merged`, which is where a mount would be: rmdir removes nothing but an empty
+        // directory.
+        for path in [&self.upper(), &self.work()] {
+            debug!("remove_dir_all({path:?})");
+            removed(path, fs::remove_dir_all(path))?;
+        }
+        for path in [&self.merged(), &self.directory] {
+            debug!("rmdir({path:?})");
+            removed(path, fs::remove_dir(path))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove_all() {
+            error!("{error:#}");
+        }
+    }
+}
+
+/// A path in overlay options: `:` stands between layers there, `,` between options, `\` before either to
+/// mean the character itself.
+fn escape(path: &Path) -> OsString {
+    let escaped = path.as_os_str().as_bytes().iter().flat_map(|byte| match byte {
+        b':' | b',' | b'\\' => vec![b'\\', *byte],
+        _ => vec![*byte],
+    });
+    OsString::from_vec(escaped.collect())
+}
+
+fn make_directory(builder: &DirBuilder, path: &Path) -> Result<()> {
+    debug!("mkdir({path:?})");
+    builder.create(path).with_context(|| format!("making the directory {path:?}"))
+}
+
+/// The outcome of a removal, where it is no error that there was nothing.
+fn removed(path: &Path, outcome: std::io::Result<()>) -> Result<()> {
+    match outcome {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {path:?}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn separators_are_escaped() {
+        assert_eq!(escape(Path::new(r"/a:b,c\d e")), OsString::from(r"/a\:b\,c\\d e"));
+    }
+}
