@@ -1,0 +1,215 @@
+//! Directories and files of the host, inside the container: bind mounts. mount(2), path_resolution(7).
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use ch01_run::mounts;
+use ch02_cgroups::mountinfo;
+use log::debug;
+use nix::errno::Errno;
+use nix::mount::MsFlags;
+use pathrs::Root;
+use pathrs::error::ErrorKind;
+use pathrs::flags::OpenFlags;
+
+/// What the container mounts itself, after the volumes, and would hide them with.
+const COVERED: [&str; 2] = ["proc", "dev"];
+
+/// One `-v SRC:DST[:ro|rw]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// On the host, absolute. A directory or a file; made as a directory if it is not there.
+    pub source: PathBuf,
+    /// In the container, absolute.
+    pub target: PathBuf,
+    /// Whether the container may only read it.
+    pub read_only: bool,
+}
+
+/// Parses every `-v`, and refuses two on one target. The order is that of their mounts: `/data` before
+/// `/data/sub`, which it would hide.
+pub fn parse_all(texts: &[OsString]) -> Result<Vec<Volume>> {
+    let mut volumes: Vec<Volume> = Vec::new();
+    for text in texts {
+        let volume = parse(text).with_context(|| format!("volume {text:?}"))?;
+        // Paths are compared by their parts: /data, /data/ and //data/. are one.
+        let taken = volumes.iter().any(|other| other.target == volume.target);
+        ensure!(!taken, "volume {text:?}: another one is on {:?} already", volume.target);
+        volumes.push(volume);
+    }
+    volumes.sort_by_key(|volume| volume.target.components().count());
+    Ok(volumes)
+}
+
+fn parse(text: &OsStr) -> Result<Volume> {
+    let parts: Vec<_> = text.as_bytes().split(|byte| *byte == b':').map(OsStr::from_bytes).collect();
+    let (source, target, mode) = match parts[..] {
+        [source, target] => (source, target, OsStr::new("rw")),
+        [source, target, mode] => (source, target, mode),
+        _ => bail!("write it as SRC:DST, SRC:DST:ro or SRC:DST:rw"),
+    };
+    ensure!(!source.is_empty(), "SRC is empty");
+    let target = Path::new(target);
+    ensure!(target.is_absolute(), "DST must be an absolute path");
+    ensure!(target.parent().is_some(), "DST is the container's root; the option --rootfs sets that");
+    ensure!(!target.components().any(|part| part == Component::ParentDir), "DST must not have .. in it");
+    let read_only = match mode.as_bytes() {
+        b"ro" => true,
+        b"rw" => false,
+        _ => bail!("{mode:?} is neither ro nor rw"),
+    };
+    Ok(Volume { source: std::path::absolute(source)?, target: target.to_path_buf(), read_only })
+}
+
+/// Mounts the volumes below the directory `root`, which is to be the container's root. Call it in the
+/// container's mount namespace, after the root is mounted there and before the pivot: only then are both in
+/// sight, the host's files and the container's. What `root` lacks is made, and so is a missing source.
+pub fn mount_all(volumes: &[Volume], root: &Path) -> Result<()> {
+    if volumes.is_empty() {
+        return Ok(());
+    }
+    let root = Root::from_fd(File::open(root).with_context(|| format!("opening {}", root.display()))?);
+    // All targets are looked at before anything is made, so that a bad one leaves nothing behind.
+    for volume in volumes {
+        find_target(&root, volume).with_context(|| describe(volume))?;
+    }
+    for volume in volumes {
+        mount(&root, volume).with_context(|| describe(volume))?;
+    }
+    Ok(())
+}
+
+fn describe(volume: &Volume) -> String {
+    format!("mounting volume {} on {}", volume.source.display(), volume.target.display())
+}
+
+fn mount(root: &Root, volume: &Volume) -> Result<()> {
+    let target = match find_target(root, volume)? {
+        Some(target) => target,
+        None => make_target(root, volume)?,
+    };
+    let path = path_below(root, &target)?;
+    debug!("open({path:?}, O_PATH) = {}", target.as_raw_fd());
+    let taken = mountinfo::read()?.iter().any(|mount| mount.target == path);
+    ensure!(!taken, "links in the image lead to where something is mounted already");
+    if !volume.source.exists() {
+        debug!("mkdir({:?}, 0755)", volume.source);
+        let made = DirBuilder::new().recursive(true).mode(0o755).create(&volume.source);
+        made.with_context(|| format!("making {}", volume.source.display()))?;
+    }
+    // This link takes the kernel to the very file that was found, whatever its name leads to by now.
+    let target = format!("/proc/self/fd/{}", target.as_raw_fd());
+    // MS_REC: with what is mounted below it on the host; else those places would show as empty.
+    mounts::mount(&volume.source, target, "", MsFlags::MS_BIND | MsFlags::MS_REC, "")?;
+    if volume.read_only { make_read_only(&path) } else { Ok(()) }
+}
+
+/// Opens the target if it is there, following links as the container will see them: `/` is `root`, and so
+/// is `..` from there. Not by joining two paths: a link to `/etc` in the image would lead to the host's.
+fn find_target(root: &Root, volume: &Volume) -> Result<Option<OwnedFd>> {
+    match root.resolve(&volume.target) {
+        Ok(handle) => {
+            let target = OwnedFd::from(handle);
+            let path = path_below(root, &target)?;
+            // A bind mount covers a directory with a directory, and a file with a file.
+            match (is_directory(&volume.source), path.is_dir()) {
+                (true, false) => bail!("SRC is a directory, and what is at DST is not"),
+                (false, true) => bail!("SRC is a file, and what is at DST is a directory"),
+                _ => Ok(Some(target)),
+            }
+        }
+        Err(error) if error.kind() == ErrorKind::OsError(Some(Errno::ENOENT as i32)) => Ok(None),
+        Err(error) => Err(reason(error)),
+    }
+}
+
+/// Whether the source is a directory, or will be one: what is missing is made as a directory.
+fn is_directory(source: &Path) -> bool {
+    source.is_dir() || !source.exists()
+}
+
+/// Makes a target of the kind that the source is.
+fn make_target(root: &Root, volume: &Volume) -> Result<OwnedFd> {
+    let mode = Permissions::from_mode;
+    if is_directory(&volume.source) {
+        return Ok(root.mkdir_all(&volume.target, &mode(0o755)).map_err(reason)?.into());
+    }
+    let parent = volume.target.parent().context("DST has no parent")?;
+    root.mkdir_all(parent, &mode(0o755)).map_err(reason)?;
+    let file = root.create_file(&volume.target, OpenFlags::O_WRONLY, &mode(0o644)).map_err(reason)?;
+    Ok(file.into())
+}
+
+/// The path of an open target, without links, where it is one that a volume can be mounted on.
+fn path_below(root: &Root, target: &OwnedFd) -> Result<PathBuf> {
+    let path_of =
+        |fd: RawFd| fs::read_link(format!("/proc/self/fd/{fd}")).context("reading the target's path");
+    let path = path_of(target.as_raw_fd())?;
+    let inside = path.strip_prefix(path_of(root.as_fd().as_raw_fd())?).context("the target left the root")?;
+    match inside.components().next() {
+        None => bail!("links in the image lead to the container's root"),
+        Some(first) if COVERED.iter().any(|name| first.as_os_str() == *name) => {
+            bail!("the container's own /{} would cover it", first.as_os_str().display())
+        }
+        Some(_) => Ok(path),
+    }
+}
+
+/// Makes what is mounted at `path` read-only, and every mount below it: the flag is one mount's, not the
+/// tree's. The kernel ignores MS_RDONLY in the bind mount itself, and so it takes this second step.
+fn make_read_only(path: &Path) -> Result<()> {
+    for mount in mountinfo::read()?.iter().filter(|mount| mount.target.starts_with(path)) {
+        let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        // A remount sets all flags anew. One that the host had on must not be lost on the way.
+        for option in mount.options.split(',') {
+            flags |= match option {
+                "nosuid" => MsFlags::MS_NOSUID,
+                "nodev" => MsFlags::MS_NODEV,
+                "noexec" => MsFlags::MS_NOEXEC,
+                _ => MsFlags::empty(),
+            };
+        }
+        mounts::mount("", &mount.target, "", flags, "")
+            .with_context(|| format!("making {} read-only", mount.target.display()))?;
+    }
+    Ok(())
+}
+
+/// What the kernel said to pathrs, in the words that our other errors have.
+fn reason(error: pathrs::error::Error) -> anyhow::Error {
+    match error.kind() {
+        ErrorKind::OsError(Some(errno)) => Errno::from_raw(errno).into(),
+        _ => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(texts: &[&str]) -> Result<Vec<Volume>> {
+        parse_all(&texts.iter().map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_forms_of_a_volume() {
+        let volumes = parsed(&["/a:/x/y", "/b:/z:ro", "c:/w:rw"]).unwrap();
+        let read_only: Vec<_> = volumes.iter().map(|volume| volume.read_only).collect();
+        assert_eq!(read_only, [true, false, false], "the least deep come first");
+        assert!(volumes[1].source.is_absolute());
+        for bad in ["", "a", "a:b", "a:/b:rx", ":/b", "/a:", "a:/", "a:/b/../c", "a:/b:ro:rw", "a:/b:"] {
+            assert!(parsed(&[bad]).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn two_on_one_target() {
+        assert!(parsed(&["/a:/x", "/b:/x/"]).is_err());
+        assert!(parsed(&["/a:/x", "/b:/x/y"]).is_ok());
+    }
+}
