@@ -2,17 +2,17 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use log::debug;
+use log::{debug, error};
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::tarball;
+use crate::{state, tarball};
 
 /// What a file system hierarchy has, besides the directories that programs are in; all of mode 755.
 const DIRECTORIES: [&str; 8] = ["bin", "dev", "etc", "home", "proc", "sys", "usr", "var"];
@@ -29,12 +29,12 @@ pub fn checked(directory: &Path) -> Result<PathBuf> {
     directory.canonicalize().with_context(context)
 }
 
-/// The busybox image below the state directory `state`, made first if it is not there: from
+/// The busybox image below the state directory, made first if it is not there: from
 /// `images/busybox.tar`, or else from the host's own busybox. Returns its path.
 ///
 /// It comes into being whole, by rename(2), however many runs want it at once, or fail, or are killed.
-pub fn busybox(state: &Path) -> Result<PathBuf> {
-    let images = state.join("images");
+pub fn busybox(state_directory: &Path) -> Result<PathBuf> {
+    let images = state_directory.join("images");
     let image = images.join("busybox");
     if image.exists() {
         return Ok(image);
@@ -42,7 +42,7 @@ pub fn busybox(state: &Path) -> Result<PathBuf> {
     let tar = images.join("busybox.tar");
     // Looked for before anything is made, so that a host without one is left as it was.
     let source = if tar.exists() { tar } else { find_busybox()? };
-    make_directories(&images)?;
+    state::make_directories(&images)?;
     let directory = File::open(&images).with_context(|| format!("opening {images:?}"))?;
     let _lock = Flock::lock(directory, FlockArg::LockExclusive)
         .map_err(|(_, errno)| errno)
@@ -51,8 +51,8 @@ pub fn busybox(state: &Path) -> Result<PathBuf> {
         return Ok(image); // made by another run while we waited for the lock
     }
     let unfinished = Unfinished(images.join("busybox.unfinished"));
-    unfinished.remove()?; // from a run that was killed: nobody else can hold the lock that we hold
-    make_directories(&unfinished.0)?;
+    state::remove_tree(&unfinished.0)?; // from a run that was killed: nobody else can hold the lock that we hold
+    state::make_directories(&unfinished.0)?;
     if source.extension() == Some(OsStr::new("tar")) {
         tarball::unpack(&source, &unfinished.0)?;
     } else {
@@ -66,21 +66,10 @@ pub fn busybox(state: &Path) -> Result<PathBuf> {
 /// An image being made. Dropped before it was renamed, it is removed.
 struct Unfinished(PathBuf);
 
-impl Unfinished {
-    fn remove(&self) -> Result<()> {
-        match fs::remove_dir_all(&self.0) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("removing {:?}", self.0))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        if let Err(error) = self.remove() {
-            log::error!("{error:#}");
+        if let Err(error) = state::remove_tree(&self.0) {
+            error!("{error:#}");
         }
     }
 }
@@ -107,11 +96,11 @@ fn find_busybox() -> Result<PathBuf> {
 /// Makes an image in the directory `root` of the host's busybox: one program that is all commands.
 fn from_host(busybox: &Path, root: &Path) -> Result<()> {
     for directory in DIRECTORIES {
-        make_directories(&root.join(directory))?;
+        state::make_directories(&root.join(directory))?;
     }
     // Everyone may write to /tmp, and only root may look into its home.
     for (directory, mode) in [("tmp", 0o1777), ("var/tmp", 0o1777), ("root", 0o700)] {
-        make_directories(&root.join(directory))?;
+        state::make_directories(&root.join(directory))?;
         fs::set_permissions(root.join(directory), Permissions::from_mode(mode))
             .with_context(|| format!("setting the mode of {directory}"))?;
     }
@@ -125,7 +114,7 @@ fn from_host(busybox: &Path, root: &Path) -> Result<()> {
     let applets = output(Command::new(busybox).arg("--list-full"))?;
     for applet in applets.lines().filter(|applet| *applet != "bin/busybox") {
         let link = root.join(applet.trim_start_matches('/'));
-        make_directories(link.parent().context("an applet's path has a directory")?)?;
+        state::make_directories(link.parent().context("an applet's path has a directory")?)?;
         symlink("/bin/busybox", &link).with_context(|| format!("linking {link:?} to /bin/busybox"))?;
     }
     Ok(())
@@ -150,7 +139,7 @@ fn output(command: &mut Command) -> Result<String> {
 }
 
 fn copy_program(from: &Path, to: &Path) -> Result<()> {
-    make_directories(to.parent().context("a program's path has a directory")?)?;
+    state::make_directories(to.parent().context("a program's path has a directory")?)?;
     fs::copy(from, to)
         .and_then(|_| fs::set_permissions(to, Permissions::from_mode(0o755)))
         .with_context(|| format!("copying {from:?} to {to:?}"))
@@ -158,9 +147,4 @@ fn copy_program(from: &Path, to: &Path) -> Result<()> {
 
 fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("writing {path:?}"))
-}
-
-fn make_directories(path: &Path) -> Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
-    made.with_context(|| format!("making the directory {path:?}"))
 }

@@ -1,13 +1,61 @@
-//! Where the runtime keeps its files on the host: hier(7).
+//! Where the runtime keeps its files on the host, and how it takes them away again: hier(7), rmdir(2).
 
 use std::env;
-use std::path::{self, PathBuf};
+use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{self, Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use ch02_cgroups::mountinfo;
+use log::debug;
 
 /// The state directory: `$BYHAND_ROOT`, or `/var/lib/byhand`. It need not exist yet.
 pub fn root() -> Result<PathBuf> {
     let root = env::var_os("BYHAND_ROOT").filter(|root| !root.is_empty());
     // Absolute, for it is used in mounts, and those outlive a change of directory.
     path::absolute(root.unwrap_or_else(|| "/var/lib/byhand".into())).context("finding the state directory")
+}
+
+/// Makes a directory that must be new.
+pub fn make_directory(path: &Path, mode: u32) -> Result<()> {
+    debug!("mkdir({path:?}, 0{mode:o})");
+    let made = DirBuilder::new().mode(mode).create(path);
+    made.with_context(|| format!("making the directory {}", path.display()))
+}
+
+/// Makes a directory and those above it, unless they are there; of mode 755.
+pub fn make_directories(path: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
+    made.with_context(|| format!("making the directory {}", path.display()))
+}
+
+/// Removes a directory and all that is in it; no error if there is none.
+///
+/// Where something is mounted, a recursive delete goes on into it and deletes somebody's data: that is how
+/// other runtimes emptied their users' volumes. So this looks first, and refuses.
+pub fn remove_tree(path: &Path) -> Result<()> {
+    let real = match path.canonicalize() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        real => real.with_context(|| format!("looking for {}", path.display()))?, // as mountinfo has it
+    };
+    if let Some(mount) = mountinfo::read()?.into_iter().find(|mount| mount.target.starts_with(&real)) {
+        bail!("not removing {}: {} is a mount point", path.display(), mount.target.display());
+    }
+    debug!("remove_dir_all({path:?})");
+    unless_absent(fs::remove_dir_all(path), path)
+}
+
+/// Removes an empty directory; no error if there is none. rmdir(2) fails on a mount point and on whatever is
+/// not empty, so it can lose nothing.
+pub fn remove_directory(path: &Path) -> Result<()> {
+    debug!("rmdir({path:?})");
+    unless_absent(fs::remove_dir(path), path)
+}
+
+fn unless_absent(removed: io::Result<()>, path: &Path) -> Result<()> {
+    match removed {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.with_context(|| format!("removing {}", path.display())),
+    }
 }

@@ -1,16 +1,14 @@
 //! A workspace for each container: lower, upper, work and merged. mount(2), and overlayfs.rst of the kernel.
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder};
-use std::io::ErrorKind;
+use std::mem::ManuallyDrop;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use ch01_run::mounts;
-use ch02_cgroups::mountinfo;
-use log::{debug, error};
+use ch03_pivot_root::state;
+use log::error;
 use nix::errno::Errno;
 use nix::mount::MsFlags;
 
@@ -26,16 +24,15 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Makes the directories for container `id` below the state directory `state`. `lower` is the image.
-    pub fn create(state: &Path, id: &str, lower: &Path) -> Result<Workspace> {
-        let containers = state.join("containers");
-        make_directory(DirBuilder::new().recursive(true).mode(0o755), &containers)?;
-        let directory = containers.join(id);
+    /// Makes the directories for container `id` below the state directory. `lower` is the image.
+    pub fn create(state_directory: &Path, id: &str, lower: &Path) -> Result<Workspace> {
+        let containers = state_directory.join("containers");
+        state::make_directories(&containers)?;
+        let workspace = Workspace { directory: containers.join(id), lower: lower.to_path_buf() };
         // For root only: a set-user-ID program that a container makes must not be within everyone's reach.
-        make_directory(DirBuilder::new().mode(0o700), &directory)?;
-        let workspace = Workspace { directory, lower: lower.to_path_buf() };
+        state::make_directory(&workspace.directory, 0o700)?;
         for path in [workspace.upper(), workspace.work(), workspace.merged()] {
-            make_directory(DirBuilder::new().mode(0o755), &path)?; // upper's mode becomes that of `/` inside
+            state::make_directory(&path, 0o755)?; // the mode of `upper` becomes that of `/` inside
         }
         Ok(workspace)
     }
@@ -78,33 +75,13 @@ impl Workspace {
 
     /// Removes the workspace, and tells what Drop could not: why it failed.
     pub fn remove(self) -> Result<()> {
-        let removed = self.remove_all();
-        std::mem::forget(self); // one attempt is enough
-        removed
+        ManuallyDrop::new(self).remove_all() // so that Drop does not try again
     }
 
     fn remove_all(&self) -> Result<()> {
-        // A recursive delete that meets a mount deletes what is mounted there: somebody's data. None of ours
-        // can be here. But if anyone else mounted something, that is where we stop.
-        if let Some(mount) = mountinfo::read()?.iter().find(|mount| mount.target.starts_with(&self.directory))
-        {
-            anyhow::bail!(
-                "{} is a mount point; unmount it, then remove {:?}",
-                mount.target.display(),
-                self.directory
-            );
-        }
-        // Never recursive for `merged`, which is where a mount would be: rmdir removes nothing but an empty
-        // directory.
-        for path in [&self.upper(), &self.work()] {
-            debug!("remove_dir_all({path:?})");
-            removed(path, fs::remove_dir_all(path))?;
-        }
-        for path in [&self.merged(), &self.directory] {
-            debug!("rmdir({path:?})");
-            removed(path, fs::remove_dir(path))?;
-        }
-        Ok(())
+        // By rmdir and not with the rest: this is where a mount would be, if anything had gone wrong.
+        state::remove_directory(&self.merged())?;
+        state::remove_tree(&self.directory)
     }
 }
 
@@ -124,21 +101,6 @@ fn escape(path: &Path) -> OsString {
         _ => vec![*byte],
     });
     OsString::from_vec(escaped.collect())
-}
-
-fn make_directory(builder: &DirBuilder, path: &Path) -> Result<()> {
-    debug!("mkdir({path:?})");
-    builder.create(path).with_context(|| format!("making the directory {path:?}"))
-}
-
-/// The outcome of a removal, where it is no error that there was nothing.
-fn removed(path: &Path, outcome: std::io::Result<()>) -> Result<()> {
-    match outcome {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {path:?}"))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
