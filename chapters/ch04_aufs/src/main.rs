@@ -1,0 +1,103 @@
+//! Chapter 4, first part: `run` a command on a root that it may write to, over an image that never changes.
+
+mod args;
+
+use std::convert::Infallible;
+use std::ffi::OsStr;
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use ch01_run::signals::HeldSignals;
+use ch01_run::terminal::{self, Terminal};
+use ch01_run::{errors, exec, id, mounts, namespaces};
+use ch02_cgroups::cgroup::Cgroup;
+use ch03_pivot_root::{image, rootfs, state};
+use ch04_aufs::workspace::Workspace;
+use clap::Parser;
+use log::{LevelFilter, warn};
+use simple_logger::SimpleLogger;
+
+use args::{Cli, Run};
+
+fn main() -> ExitCode {
+    let status = match Cli::try_parse() {
+        Ok(Cli::Run(args)) => run(&args).unwrap_or_else(|error| fail(&error)),
+        Err(help) if !help.use_stderr() => help.exit(),
+        Err(usage) => fail(&usage.into()),
+    };
+    status.into()
+}
+
+/// The parent's side: makes the container and waits for its end.
+fn run(args: &Run) -> Result<u8> {
+    let logger = SimpleLogger::new().with_level(LevelFilter::Warn).env();
+    args.log_level.into_iter().fold(logger, SimpleLogger::with_level).init()?;
+    namespaces::require_root()?;
+    exec::usual_umask();
+    let id = id::random()?;
+    let hostname = args.hostname.as_deref().unwrap_or(OsStr::new(&id));
+
+    let state = state::root()?;
+    let image = match &args.rootfs {
+        Some(directory) => image::checked(directory)?,
+        None => image::busybox(&state)?,
+    };
+
+    let signals = HeldSignals::hold()?;
+    let terminal = if args.terminal { Terminal::of_stdin()? } else { None };
+    if args.terminal && terminal.is_none() {
+        warn!("-t: stdin is not our terminal; going on without");
+    }
+    let cgroup = Cgroup::create(&id, &args.limits())?;
+    let workspace = Workspace::mount(&state, &id, &image)?;
+    let mut container = namespaces::spawn(|| {
+        let Err(error) = inside(args, hostname, &cgroup, &workspace, terminal.is_some());
+        fail(&error)
+    })?;
+    if let Some(terminal) = &terminal {
+        terminal.lend_to(container.pid())?;
+    }
+    container.start()?;
+    let status = container.wait(&signals)?;
+    if let kills @ 1.. = cgroup.oom_kills()? {
+        say(&format!("out of memory: the kernel killed {kills} of the container's processes"));
+    }
+    cgroup.remove()?;
+    workspace.remove()?;
+    Ok(status)
+}
+
+/// The child's side: in its new namespaces, it makes them its own and becomes the command.
+fn inside(
+    args: &Run,
+    hostname: &OsStr,
+    cgroup: &Cgroup,
+    workspace: &Workspace,
+    terminal: bool,
+) -> Result<Infallible> {
+    cgroup.join()?;
+    if !terminal {
+        terminal::detach()?;
+    }
+    mounts::make_private()?;
+    rootfs::pivot(&workspace.mnt())?;
+    rootfs::mount_proc()?;
+    rootfs::mount_dev()?;
+    namespaces::set_hostname(hostname)?;
+    if !args.interactive {
+        exec::stdin_from_null()?;
+    }
+    exec::exec(&args.command, &exec::environment(hostname))
+}
+
+/// One line on stderr, and the exit status that goes with it.
+fn fail(error: &anyhow::Error) -> u8 {
+    say(&errors::one_line(error));
+    errors::exit_status(error)
+}
+
+fn say(line: &str) {
+    // Not eprintln: that panics when stderr is closed or full, and there is no one else to tell.
+    let _ = writeln!(std::io::stderr(), "{}: {line}", env!("CARGO_PKG_NAME"));
+}
