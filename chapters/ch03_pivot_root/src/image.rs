@@ -2,15 +2,15 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use ch02_cgroups::lock;
 use log::{debug, error};
-use nix::fcntl::{Flock, FlockArg};
 
 use crate::{state, tarball};
 
@@ -43,10 +43,7 @@ pub fn busybox(state_directory: &Path) -> Result<PathBuf> {
     // Looked for before anything is made, so that a host without one is left as it was.
     let source = if tar.exists() { tar } else { find_busybox()? };
     state::make_directories(&images)?;
-    let directory = File::open(&images).with_context(|| format!("opening {images:?}"))?;
-    let _lock = Flock::lock(directory, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| errno)
-        .with_context(|| format!("locking {images:?}"))?;
+    let _lock = lock::wait_for(&images)?;
     if image.exists() {
         return Ok(image); // made by another run while we waited for the lock
     }

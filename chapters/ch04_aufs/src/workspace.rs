@@ -1,7 +1,7 @@
 //! A workspace for each container: writeLayer and mnt, mounted on the host. mount(2), umount2(2), aufs(5).
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::mem::ManuallyDrop;
 use std::os::unix::ffi::OsStrExt;
@@ -10,10 +10,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use ch01_run::mounts;
-use ch02_cgroups::mountinfo;
+use ch02_cgroups::lock;
 use ch03_pivot_root::state;
-use log::{debug, error};
+use log::{debug, error, warn};
 use nix::errno::Errno;
+use nix::fcntl::Flock;
 use nix::mount::{MntFlags, MsFlags, umount2};
 
 /// The directory `containers/<id>` with `writeLayer` in it, and `mnt`, where that layer over the image is
@@ -21,6 +22,8 @@ use nix::mount::{MntFlags, MsFlags, umount2};
 #[derive(Debug)]
 pub struct Workspace {
     directory: PathBuf,
+    /// Tells other runs that ours still lives.
+    owner: Option<Flock<File>>,
 }
 
 impl Workspace {
@@ -30,10 +33,14 @@ impl Workspace {
         load_module()?;
         let containers = state_directory.join("containers");
         state::make_directories(&containers)?;
-        let workspace = Workspace { directory: containers.join(id) };
+        // Other runs are kept out until ours is made and locked: else they would take it for a leftover.
+        let _others = lock::wait_for(&containers)?;
+        remove_leftovers(&containers)?;
+        let mut workspace = Workspace { directory: containers.join(id), owner: None };
         let (write_layer, mnt) = (workspace.write_layer(), workspace.mnt());
         // For root only: a set-user-ID program that a container makes must not be within everyone's reach.
         state::make_directory(&workspace.directory, 0o700)?;
+        workspace.owner = Some(lock::wait_for(&workspace.directory)?);
         state::make_directory(&write_layer, 0o755)?; // its mode becomes that of `/` inside
         state::make_directory(&mnt, 0o755)?;
         // The first directory takes all writes, the others are read-only: that is the default of aufs.
@@ -64,41 +71,47 @@ impl Workspace {
 
     /// Unmounts and removes the workspace, and tells what Drop could not: why it failed.
     pub fn remove(self) -> Result<()> {
-        ManuallyDrop::new(self).remove_all() // so that Drop does not try again
-    }
-
-    /// In this order, and no further than it goes. A busy mount stays, with all that is in it: a recursive
-    /// delete of `mnt` at this point is how other runtimes emptied their users' volumes.
-    fn remove_all(&self) -> Result<()> {
-        let mnt = self.mnt();
-        debug!("umount2({mnt:?}, UMOUNT_NOFOLLOW)");
-        match umount2(&mnt, MntFlags::UMOUNT_NOFOLLOW) {
-            // EINVAL: not a mount point. ENOENT: not even made. That is so when `mount` failed.
-            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
-            Err(errno) => {
-                let busy =
-                    "everything is left as it is; when nothing uses it any more: umount it, then remove";
-                return Err(errno).with_context(|| {
-                    format!("unmounting {} ({busy} {})", mnt.display(), self.directory.display())
-                });
-            }
-        }
-        let real = self.directory.canonicalize().unwrap_or_else(|_| self.directory.clone());
-        if mountinfo::read()?.iter().any(|mount| mount.target.starts_with(&real)) {
-            bail!("{} is still a mount point after umount; everything is left as it is", mnt.display());
-        }
-        state::remove_directory(&mnt)?; // by rmdir: if it were mounted after all, nothing would be lost
-        state::remove_tree(&self.write_layer())?;
-        state::remove_directory(&self.directory)
+        remove(&ManuallyDrop::new(self).directory) // so that Drop does not try again
     }
 }
 
 impl Drop for Workspace {
     fn drop(&mut self) {
-        if let Err(error) = self.remove_all() {
+        if let Err(error) = remove(&self.directory) {
             error!("{error:#}");
         }
     }
+}
+
+/// Undoes a workspace in this order, and no further than it goes. A busy mount stays, with all that is in it:
+/// a recursive delete of `mnt` at that point is how other runtimes emptied their users' volumes.
+fn remove(directory: &Path) -> Result<()> {
+    let mnt = directory.join("mnt");
+    debug!("umount2({mnt:?}, UMOUNT_NOFOLLOW)");
+    match umount2(&mnt, MntFlags::UMOUNT_NOFOLLOW) {
+        // EINVAL: not a mount point. ENOENT: not even made. That is so when making the workspace failed.
+        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+        Err(errno) => {
+            let hint = "everything is left as it is; the next run tries again when nothing uses it any more";
+            return Err(errno).with_context(|| format!("unmounting {} ({hint})", mnt.display()));
+        }
+    }
+    // Looked at here, and not only by `remove_tree` below, so that nothing is removed if the mount is still there.
+    state::ensure_not_mounted(directory)?;
+    state::remove_directory(&mnt)?; // by rmdir: if it were mounted after all, nothing would be lost
+    state::remove_tree(directory)
+}
+
+/// Removes the workspaces of runs that were killed: those that nobody has locked. Their mounts are still there.
+fn remove_leftovers(containers: &Path) -> Result<()> {
+    for directory in state::directories_in(containers)? {
+        if let Some(_lock) = lock::try_for(&directory)?
+            && let Err(error) = remove(&directory)
+        {
+            warn!("left by a run that was killed: {error:#}");
+        }
+    }
+    Ok(())
 }
 
 /// Loads the aufs module if the kernel does not have it yet. Where that fails, mount(2) will say so.

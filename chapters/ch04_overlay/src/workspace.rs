@@ -1,15 +1,18 @@
 //! A workspace for each container: lower, upper, work and merged. mount(2), and overlayfs.rst of the kernel.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::mem::ManuallyDrop;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use ch01_run::mounts;
+use ch02_cgroups::lock;
 use ch03_pivot_root::state;
-use log::error;
+use log::{error, warn};
 use nix::errno::Errno;
+use nix::fcntl::Flock;
 use nix::mount::MsFlags;
 
 /// mount(2) copies one page of options and drops the rest without a word.
@@ -21,6 +24,8 @@ const LONGEST_OPTIONS: usize = 4095;
 pub struct Workspace {
     directory: PathBuf,
     lower: PathBuf,
+    /// Tells other runs that ours still lives.
+    owner: Option<Flock<File>>,
 }
 
 impl Workspace {
@@ -28,9 +33,14 @@ impl Workspace {
     pub fn create(state_directory: &Path, id: &str, lower: &Path) -> Result<Workspace> {
         let containers = state_directory.join("containers");
         state::make_directories(&containers)?;
-        let workspace = Workspace { directory: containers.join(id), lower: lower.to_path_buf() };
+        // Other runs are kept out until ours is made and locked: else they would take it for a leftover.
+        let _others = lock::wait_for(&containers)?;
+        remove_leftovers(&containers)?;
+        let mut workspace =
+            Workspace { directory: containers.join(id), lower: lower.to_path_buf(), owner: None };
         // For root only: a set-user-ID program that a container makes must not be within everyone's reach.
         state::make_directory(&workspace.directory, 0o700)?;
+        workspace.owner = Some(lock::wait_for(&workspace.directory)?);
         for path in [workspace.upper(), workspace.work(), workspace.merged()] {
             state::make_directory(&path, 0o755)?; // the mode of `upper` becomes that of `/` inside
         }
@@ -75,22 +85,35 @@ impl Workspace {
 
     /// Removes the workspace, and tells what Drop could not: why it failed.
     pub fn remove(self) -> Result<()> {
-        ManuallyDrop::new(self).remove_all() // so that Drop does not try again
-    }
-
-    fn remove_all(&self) -> Result<()> {
-        // By rmdir and not with the rest: this is where a mount would be, if anything had gone wrong.
-        state::remove_directory(&self.merged())?;
-        state::remove_tree(&self.directory)
+        remove(&ManuallyDrop::new(self).directory) // so that Drop does not try again
     }
 }
 
 impl Drop for Workspace {
     fn drop(&mut self) {
-        if let Err(error) = self.remove_all() {
+        if let Err(error) = remove(&self.directory) {
             error!("{error:#}");
         }
     }
+}
+
+/// Removes the workspaces of runs that were killed: those that nobody has locked. The kernel has long
+/// unmounted them.
+fn remove_leftovers(containers: &Path) -> Result<()> {
+    for directory in state::directories_in(containers)? {
+        if let Some(_lock) = lock::try_for(&directory)?
+            && let Err(error) = remove(&directory)
+        {
+            warn!("left by a run that was killed: {error:#}");
+        }
+    }
+    Ok(())
+}
+
+fn remove(directory: &Path) -> Result<()> {
+    // By rmdir and not with the rest: this is where a mount would be, if anything had gone wrong.
+    state::remove_directory(&directory.join("merged"))?;
+    state::remove_tree(directory)
 }
 
 /// A path in overlay options: `:` stands between layers there, `,` between options, `\` before either to

@@ -16,8 +16,8 @@ use ch03_pivot_root::{image, rootfs, state};
 use ch04_overlay::workspace::Workspace;
 use ch05_volumes::volumes::{self, Volume};
 use clap::Parser;
+use env_logger::Env;
 use log::{LevelFilter, warn};
-use simple_logger::SimpleLogger;
 
 use args::{Cli, Run};
 
@@ -32,8 +32,7 @@ fn main() -> ExitCode {
 
 /// The parent's side: makes the container and waits for its end.
 fn run(args: &Run) -> Result<u8> {
-    let logger = SimpleLogger::new().with_level(LevelFilter::Warn).env();
-    args.log_level.into_iter().fold(logger, SimpleLogger::with_level).init()?;
+    start_log(args.log_level)?;
     namespaces::require_root()?;
     exec::usual_umask();
     let id = id::random()?;
@@ -94,6 +93,15 @@ fn inside(
         exec::stdin_from_null()?;
     }
     exec::exec(&args.command, &exec::environment(hostname))
+}
+
+/// Lets the log tell as much as `--log-level` says, or RUST_LOG, or else only warnings.
+fn start_log(level: Option<LevelFilter>) -> Result<()> {
+    let mut log = env_logger::Builder::from_env(Env::default().default_filter_or("warn"));
+    if let Some(level) = level {
+        log.filter_level(level);
+    }
+    Ok(log.try_init()?)
 }
 
 /// One line on stderr, and the exit status that goes with it.

@@ -1,0 +1,108 @@
+//! Where this host has its cgroup controllers, and in which version: cgroups(7), proc_pid_mountinfo(5).
+
+use std::fmt::Debug;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::limits::{Limits, NumberList};
+use crate::mountinfo::{self, Mount};
+use crate::{v1, v2};
+
+/// One file to write in a cgroup, for one controller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The controller that the file belongs to.
+    pub controller: &'static str,
+    /// The file's name.
+    pub file: &'static str,
+    /// What to write there.
+    pub value: String,
+}
+
+/// In what the two versions differ.
+pub trait Version: Debug {
+    /// The file that takes the process id of a new member.
+    fn join_file(&self) -> &'static str;
+
+    /// The file with the line `oom_kill N`.
+    fn oom_file(&self) -> &'static str;
+
+    /// The file that lists the CPUs or memory nodes a cgroup has: of `cpuset.cpus` or `cpuset.mems`.
+    fn effective(&self, file: &str) -> String;
+
+    /// Makes the new directory `group`, in a directory of ours in `root`, ready to be written to and joined.
+    fn prepare(&self, root: &Path, group: &Path, controllers: &[&str]) -> Result<()>;
+
+    /// What to write to which file of `group`, in this order.
+    fn settings(&self, limits: &Limits, group: &Path) -> Vec<Setting>;
+}
+
+/// A mounted cgroup file system, and those of its controllers that we use.
+#[derive(Debug)]
+pub struct Hierarchy {
+    /// Where it is mounted.
+    pub root: PathBuf,
+    /// How its files are called.
+    pub version: &'static dyn Version,
+    /// For example `memory`.
+    pub controllers: Vec<&'static str>,
+}
+
+/// Finds each of these controllers. A v1 controller has a mount of its own, or shares one, as cpu and cpuacct
+/// often do; a v2 controller is named in the file `cgroup.controllers` of the one mount for all. Some hosts
+/// have some of each.
+pub fn find(controllers: &[&'static str]) -> Result<Vec<Hierarchy>> {
+    if controllers.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mounts = mountinfo::read()?;
+    let mut found: Vec<Hierarchy> = Vec::new();
+    for controller in controllers {
+        let on_v1 = |mount: &&Mount| {
+            mount.filesystem == "cgroup" && mount.super_options.split(',').any(|option| option == *controller)
+        };
+        let on_v2 = |mount: &&Mount| {
+            let offered = || fs::read_to_string(mount.target.join("cgroup.controllers")).unwrap_or_default();
+            mount.filesystem == "cgroup2" && offered().split_whitespace().any(|name| name == *controller)
+        };
+        let (mount, version): (_, &'static dyn Version) = if let Some(mount) = mounts.iter().find(on_v1) {
+            (mount, &v1::V1)
+        } else if let Some(mount) = mounts.iter().find(on_v2) {
+            (mount, &v2::V2)
+        } else {
+            bail!(
+                "this host has no cgroup controller {controller:?}: no mounted cgroup v1 or v2 tree offers it"
+            );
+        };
+        match found.iter_mut().find(|hierarchy| hierarchy.root == mount.target) {
+            Some(hierarchy) => hierarchy.controllers.push(controller),
+            None => {
+                let root = mount.target.clone();
+                found.push(Hierarchy { root, version, controllers: vec![*controller] });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Refuses CPUs and memory nodes that the host has not got. Version 1 would say EINVAL when they are written,
+/// version 2 would quietly use others.
+pub fn check_cpuset(hierarchies: &[Hierarchy], limits: &Limits) -> Result<()> {
+    let Some(hierarchy) = hierarchies.iter().find(|h| h.controllers.contains(&"cpuset")) else {
+        return Ok(());
+    };
+    let lists =
+        [("cpuset.cpus", &limits.cpuset_cpus, "CPU"), ("cpuset.mems", &limits.cpuset_mems, "memory node")];
+    for (file, wanted, what) in lists {
+        let Some(wanted) = wanted else { continue };
+        let path = hierarchy.root.join(hierarchy.version.effective(file));
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let here: NumberList = text.trim().parse().with_context(|| format!("parsing {}", path.display()))?;
+        if let Some(missing) = wanted.numbers.difference(&here.numbers).next() {
+            bail!("there is no {what} {missing}: this host has {}", here.text);
+        }
+    }
+    Ok(())
+}
