@@ -1,4 +1,4 @@
-//! From our process to the command, with nothing of ours left: execve(2), environ(7), fcntl(2), umask(2).
+//! From our process to the command, with nothing of ours left: execve(2), environ(7), fcntl(2).
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
@@ -11,7 +11,6 @@ use anyhow::{Context, Result};
 use log::debug;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::stat::{Mode, umask};
 use nix::unistd::{dup2_stdin, execve};
 
 use crate::errors::NotStarted;
@@ -24,11 +23,6 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 pub fn stdin_from_null() -> Result<()> {
     let null = File::open("/dev/null").context("opening /dev/null")?;
     dup2_stdin(&null).context("making /dev/null the command's stdin")
-}
-
-/// Lets new files be 644 and new directories 755, whatever umask the caller had.
-pub fn usual_umask() {
-    umask(Mode::from_bits_truncate(0o022));
 }
 
 /// The whole environment of a command: four variables, and only TERM from the caller's.
@@ -50,7 +44,6 @@ pub fn exec(command: &[OsString], environment: &[OsString]) -> Result<Infallible
     let arguments = c_strings(command)?;
     let environment = c_strings(environment)?;
     signals::reset()?;
-    usual_umask();
     close_descriptors_on_exec()?;
 
     // The kernel itself is asked for each candidate: nothing else knows so well what it can execute.

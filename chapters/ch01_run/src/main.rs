@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use ch01_run::signals::HeldSignals;
 use ch01_run::terminal::{self, Terminal};
-use ch01_run::{errors, exec, id, mounts, namespaces};
+use ch01_run::{errors, exec, id, inherited, mounts, namespaces};
 use clap::Parser;
 use env_logger::Env;
 use log::{LevelFilter, warn};
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
 fn run(args: &Run) -> Result<u8> {
     start_log(args.log_level)?;
     namespaces::require_root()?;
+    inherited::normalize()?;
     let id = id::random()?;
     let hostname = args.hostname.as_deref().unwrap_or(OsStr::new(&id));
 

@@ -14,8 +14,6 @@ impl HeldSignals {
     /// Holds the signals from here on. Call it before making anything that must be undone: from now
     /// on none of them ends this process in the middle.
     pub fn hold() -> Result<HeldSignals> {
-        // A caller may have left us SIGCHLD ignored; then the kernel would reap our child itself.
-        set_default(Signal::SIGCHLD).context("resetting SIGCHLD")?;
         let mut set = SigSet::empty();
         set.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGCHLD]);
         set.thread_block().context("holding signals")?;
@@ -42,7 +40,7 @@ pub fn reset() -> Result<()> {
     SigSet::empty().thread_set_mask().context("unblocking signals")
 }
 
-fn set_default(which: Signal) -> nix::Result<()> {
+pub(crate) fn set_default(which: Signal) -> nix::Result<()> {
     // SAFETY: SIG_DFL names an action of the kernel's, no function of ours that could be unsafe to
     // run in a signal handler.
     unsafe { signal(which, SigHandler::SigDfl) }.map(drop)

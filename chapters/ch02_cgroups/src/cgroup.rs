@@ -12,6 +12,14 @@ use crate::hierarchy::{self, Hierarchy};
 use crate::limits::Limits;
 use crate::lock;
 
+/// What rmdir(2) says of the directory of all our containers where it is right that it stays, or there is none.
+const NOTHING_TO_REMOVE: [ErrorKind; 4] = [
+    ErrorKind::NotFound,
+    ErrorKind::ResourceBusy,
+    ErrorKind::DirectoryNotEmpty,
+    ErrorKind::ReadOnlyFilesystem,
+];
+
 /// The cgroups of one container: `byhand/<id>` in each hierarchy that its limits need. Dropped, they are
 /// removed; let it outlive the container, for only a cgroup without processes can be removed.
 #[derive(Debug)]
@@ -108,10 +116,10 @@ impl Group {
         // The directory of all our containers goes with the last of them.
         let parent = self.hierarchy.root.join("byhand");
         debug!("rmdir({parent:?})");
-        match fs::remove_dir(&parent).map_err(|error| (error.kind(), error)) {
-            Ok(()) => Ok(()),
-            Err((ErrorKind::NotFound | ErrorKind::ResourceBusy | ErrorKind::DirectoryNotEmpty, _)) => Ok(()),
-            Err((_, error)) => Err(error).with_context(|| format!("removing {}", parent.display())),
+        match fs::remove_dir(&parent) {
+            // Others are in it, or it was never made.
+            Err(error) if NOTHING_TO_REMOVE.contains(&error.kind()) => Ok(()),
+            removed => removed.with_context(|| format!("removing {}", parent.display())),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! that can be locked belongs to nobody any more: its run was killed, and the next one takes it away.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -17,9 +18,12 @@ pub fn wait_for(path: &Path) -> Result<Flock<File>> {
     lock.with_context(|| format!("locking {}", path.display()))
 }
 
-/// Locks a directory if it is nobody's.
+/// Locks a directory if it is nobody's, and still there.
 pub fn try_for(path: &Path) -> Result<Option<Flock<File>>> {
-    let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    let file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None), // its owner has just ended
+        file => file.with_context(|| format!("opening {}", path.display()))?,
+    };
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(Some(lock)),
         Err((_, Errno::EWOULDBLOCK)) => Ok(None),

@@ -1,0 +1,17 @@
+//! What a program gets from whoever starts it, and must not depend on: umask(2), signal(7).
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, umask};
+
+use crate::signals;
+
+/// Gives this process, and with it the container, what most callers would have given it. Call it first.
+///
+/// - The umask: new files are 644 and new directories 755, and not secret or open to all by accident.
+/// - SIGCHLD: a caller that ignored it would leave us that, and then the kernel would reap our children
+///   itself, and we could not learn how they ended.
+pub fn normalize() -> Result<()> {
+    umask(Mode::from_bits_truncate(0o022));
+    signals::set_default(Signal::SIGCHLD).context("resetting SIGCHLD")
+}
