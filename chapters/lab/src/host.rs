@@ -1,0 +1,157 @@
+//! A host of its own for each check: the mount table and the hostname are copies that go away with it.
+//!
+//! Whatever a runtime does to them, the real host does not notice. `/` is shared there, as systemd has
+//! it on most machines: the hard case, in which a forgotten `MS_PRIVATE` shows.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use crate::see;
+
+/// Runs `work` in a thread that has its own mount and UTS namespaces. Programs that it starts inherit
+/// them, and are this host's processes.
+pub(crate) fn of_its_own<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let thread = || {
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS).context("making a host for the check")?;
+        // Private first: else "shared" would go on meaning shared with the real host.
+        propagation(MsFlags::MS_PRIVATE)?;
+        propagation(MsFlags::MS_SHARED)?;
+        work()
+    };
+    thread::scope(|scope| scope.spawn(thread).join()).unwrap_or_else(|_| Err(anyhow!("the check panicked")))
+}
+
+/// Sets how mounts of this host spread to the namespaces that are made from it.
+pub(crate) fn propagation(kind: MsFlags) -> Result<()> {
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | kind, none).with_context(|| format!("setting / to {kind:?}"))
+}
+
+/// `mount --bind source target`, on the check's own host.
+pub(crate) fn bind(source: &Path, target: &Path) -> Result<()> {
+    let none = None::<&str>;
+    mount(Some(source), target, none, MsFlags::MS_BIND, none)
+        .with_context(|| format!("binding {} on {}", source.display(), target.display()))
+}
+
+/// Changes the flags of a mount: `mount -o remount,bind,...`.
+pub(crate) fn rebind(target: &Path, flags: MsFlags) -> Result<()> {
+    let none = None::<&str>;
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | flags;
+    mount(none, target, none, flags, none).with_context(|| format!("remounting {}", target.display()))
+}
+
+/// Mounts a new tmpfs.
+pub(crate) fn tmpfs(target: &Path, flags: MsFlags, options: &str) -> Result<()> {
+    mount(Some("tmpfs"), target, Some("tmpfs"), flags, Some(options))
+        .with_context(|| format!("mounting a tmpfs on {}", target.display()))
+}
+
+/// One line of a mount table (`man 5 proc_pid_mountinfo`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mount {
+    /// Which directory of the file system is seen here.
+    pub(crate) root: String,
+    /// Where.
+    pub(crate) point: String,
+    /// `rw,nosuid,...`: of this mount.
+    pub(crate) options: String,
+    pub(crate) filesystem: String,
+    /// `rw,memory,...`: of the file system.
+    pub(crate) super_options: String,
+    line: String,
+}
+
+impl Mount {
+    fn parse(line: &str) -> Option<Mount> {
+        let (left, right) = line.split_once(" - ")?;
+        let left: Vec<_> = left.split(' ').collect();
+        let right: Vec<_> = right.split(' ').collect();
+        Some(Mount {
+            root: unescaped(left.get(3)?),
+            point: unescaped(left.get(4)?),
+            options: left.get(5)?.to_string(),
+            filesystem: right.first()?.to_string(),
+            super_options: right.get(2)?.to_string(),
+            line: line.to_string(),
+        })
+    }
+
+    /// Whether what is mounted below it appears in other namespaces too.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.line.contains(" shared:")
+    }
+
+    pub(crate) fn has(&self, option: &str) -> bool {
+        self.options.split(',').any(|one| one == option)
+    }
+}
+
+/// mountinfo writes space, tab, newline and backslash as three octal digits.
+fn unescaped(field: &str) -> String {
+    let pairs = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    pairs.into_iter().fold(field.to_string(), |text, (escaped, plain)| text.replace(escaped, plain))
+}
+
+/// The mount table of the check's own host.
+pub(crate) fn mounts() -> Result<Vec<Mount>> {
+    mounts_in("/proc/thread-self/mountinfo")
+}
+
+/// The mount table of a process, from its `mountinfo` file.
+pub(crate) fn mounts_in(file: &str) -> Result<Vec<Mount>> {
+    let table = fs::read_to_string(file).with_context(|| format!("reading {file}"))?;
+    Ok(table.lines().filter_map(Mount::parse).collect())
+}
+
+/// What a run must leave as it was.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct HostState {
+    mounts: Vec<Mount>,
+    hostname: String,
+}
+
+impl HostState {
+    pub(crate) fn now() -> Result<HostState> {
+        let hostname = fs::read_to_string("/proc/sys/kernel/hostname").context("reading the hostname")?;
+        Ok(HostState { mounts: mounts()?, hostname })
+    }
+
+    /// Fails if the host has changed since.
+    pub(crate) fn still(&self, did: &str) -> Result<()> {
+        let now = HostState::now()?;
+        see::same(did, "the host's hostname to stay", &self.hostname, &now.hostname)?;
+        let lines = |from: &[Mount], without: &[Mount]| -> Vec<String> {
+            from.iter().filter(|mount| !without.contains(mount)).map(|mount| mount.line.clone()).collect()
+        };
+        let appeared = lines(&now.mounts, &self.mounts);
+        let vanished = lines(&self.mounts, &now.mounts);
+        if appeared.is_empty() && vanished.is_empty() {
+            return Ok(());
+        }
+        Err(see::differs(
+            did,
+            "the host's mount table to stay as it was (/proc/self/mountinfo)",
+            format!("new: {appeared:#?}, gone: {vanished:#?}"),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_mountinfo() {
+        let line = r"36 35 98:0 /mnt1 /mnt\0402 rw,noatime shared:1 - ext3 /dev/root rw,errors=continue";
+        let mount = Mount::parse(line).unwrap();
+        assert_eq!((mount.root.as_str(), mount.point.as_str()), ("/mnt1", "/mnt 2"));
+        assert!(mount.has("noatime") && !mount.has("time"));
+        assert_eq!(mount.super_options, "rw,errors=continue");
+    }
+}

@@ -1,0 +1,142 @@
+//! A run that goes on: find its container, read what it wrote, send it signals, wait for its end.
+
+use std::fmt::Display;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus};
+use std::time::Duration;
+
+use anyhow::{Context, Error, Result};
+use nix::sys::signal::Signal;
+
+use crate::outcome::Outcome;
+use crate::process::Process;
+use crate::runtime::Lab;
+use crate::see::{self, SOON, shown, wait_for};
+
+/// No run takes longer; one that does is killed and has failed.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// A run in the background. Dropped, it is killed.
+#[derive(Debug)]
+pub(crate) struct Running<'a> {
+    lab: &'a Lab,
+    line: String,
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl<'a> Running<'a> {
+    pub(crate) fn new(lab: &'a Lab, line: String, child: Child, stdout: PathBuf, stderr: PathBuf) -> Self {
+        Running { lab, line, child, stdout, stderr }
+    }
+
+    /// The shell line that does the same.
+    pub(crate) fn line(&self) -> &str {
+        &self.line
+    }
+
+    /// The `run` process itself.
+    pub(crate) fn runtime(&self) -> Process {
+        Process(self.child.id().cast_signed())
+    }
+
+    pub(crate) fn stdout(&self) -> Vec<u8> {
+        fs::read(&self.stdout).unwrap_or_default()
+    }
+
+    pub(crate) fn stderr(&self) -> Vec<u8> {
+        fs::read(&self.stderr).unwrap_or_default()
+    }
+
+    /// The container's command: PID 1 of a PID namespace that is not the host's. Waits until it has
+    /// been executed, which is when the process no longer executes the runtime.
+    pub(crate) fn container(&mut self) -> Result<Process> {
+        let runtime = self.runtime();
+        let is_it = |process: &Process| {
+            let numbers = process.numbers();
+            numbers.len() > 1
+                && numbers.last() == Some(&1)
+                && process.descends_from(runtime)
+                && !process.executes(self.lab.program())
+        };
+        let mark = self.lab.mark();
+        let child = &mut self.child;
+        let found = wait_for(SOON, || {
+            let found = mark.processes().into_iter().find(is_it);
+            Ok(match found {
+                Some(process) => Some(Some(process)),
+                None => child.try_wait()?.map(|_| None), // it has ended
+            })
+        })?;
+        found.flatten().ok_or_else(|| {
+            self.differs(
+                "a process below `run` that is number 1 of a new PID namespace, and executes the command",
+                format!("none, with stderr {}", shown(&self.stderr())),
+            )
+        })
+    }
+
+    /// Waits until the command has written `text` to stdout.
+    pub(crate) fn wrote(&mut self, text: &str) -> Result<()> {
+        let found = |output: Vec<u8>| String::from_utf8_lossy(&output).contains(text);
+        let answer = wait_for(SOON, || {
+            if found(self.stdout()) {
+                return Ok(Some(true));
+            }
+            Ok(self.child.try_wait()?.map(|_| found(self.stdout())))
+        })?;
+        if answer == Some(true) {
+            return Ok(());
+        }
+        let saw = format!("{}, and on stderr {}", shown(&self.stdout()), shown(&self.stderr()));
+        Err(self.differs(format!("{text:?} on stdout"), saw))
+    }
+
+    /// Sends a signal to `run`.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.runtime().signal(signal);
+    }
+
+    /// Whether `run` has ended, and how.
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.child.try_wait().context("waiting for run")
+    }
+
+    /// Kills the command, PID 1 of the container, and waits for the run's end.
+    pub(crate) fn kill_command(mut self) -> Result<Outcome> {
+        self.container()?.signal(Signal::SIGKILL);
+        self.finish()
+    }
+
+    /// Waits for the run's end.
+    pub(crate) fn finish(mut self) -> Result<Outcome> {
+        match wait_for(LONGEST, || self.ended())? {
+            Some(status) => {
+                Ok(Outcome { line: self.line.clone(), status, stdout: self.stdout(), stderr: self.stderr() })
+            }
+            None => Err(self.differs(
+                format!("an end within {} seconds", LONGEST.as_secs()),
+                format!("it still runs; stdout {}, stderr {}", shown(&self.stdout()), shown(&self.stderr())),
+            )),
+        }
+    }
+
+    pub(crate) fn differs(&self, expected: impl Display, saw: impl Display) -> Error {
+        see::differs(&self.line, expected, saw)
+    }
+
+    /// Fails unless the two are the same.
+    pub(crate) fn same<T: PartialEq + std::fmt::Debug>(&self, what: &str, expected: T, saw: T) -> Result<()> {
+        see::same(&self.line, what, expected, saw)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        // Harmless if it has ended: then there is no process to kill, and the status is known.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

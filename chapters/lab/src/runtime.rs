@@ -1,0 +1,296 @@
+//! The runtime under test: how checks start it.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+use nix::sys::resource::{Resource, setrlimit};
+
+use crate::chapter::Chapter;
+use crate::host::{self, HostState};
+use crate::outcome::Outcome;
+use crate::process::Mark;
+use crate::running::Running;
+use crate::see::{self, SOON, quoted, shown};
+
+/// No file that a run writes may be longer, its output included: a command that never stops writing ends so.
+const LONGEST_FILE: u64 = 64 * 1024 * 1024;
+
+/// A runtime, a directory, and a host of its own: what one check works with.
+#[derive(Debug)]
+pub struct Lab {
+    chapter: Chapter,
+    program: PathBuf,
+    directory: PathBuf,
+    mark: Mark,
+    /// What the host must look like after each run.
+    before: RefCell<HostState>,
+    /// How many runs there were; numbers the files that take their output.
+    runs: Cell<u32>,
+    /// Whether the check killed a runtime, which then could not clean up.
+    killed: Cell<bool>,
+}
+
+/// Gives `work` a lab, looks afterwards whether the runtime left anything behind, and cleans up.
+pub(crate) fn with_lab(chapter: Chapter, program: &Path, work: fn(&Lab) -> Result<()>) -> Result<()> {
+    let program = program.canonicalize().with_context(|| format!("no runtime at {}", program.display()))?;
+    // The directory goes away out here, where no mount of the check's host is in the way: what is
+    // mounted in there, the host's own files perhaps, is never reached.
+    let directory = tempfile::Builder::new()
+        .prefix("lab-")
+        .permissions(fs::Permissions::from_mode(0o755)) // a check runs the runtime as nobody
+        .tempdir()
+        .context("making a temporary directory")?;
+    let mark = Mark::new();
+    let result = host::of_its_own(|| {
+        let before = RefCell::new(HostState::now()?);
+        let directory = directory.path().canonicalize()?;
+        let (runs, killed) = (Cell::new(0), Cell::new(false));
+        let lab = Lab { chapter, program, directory, mark, before, runs, killed };
+        work(&lab)?;
+        lab.nothing_is_left()
+    });
+    mark.end();
+    result
+}
+
+impl Lab {
+    /// Whether the runtime has come as far as `chapter`.
+    pub(crate) fn has(&self, chapter: Chapter) -> bool {
+        self.chapter.includes(chapter)
+    }
+
+    /// The runtime's own path.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    pub(crate) fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    /// The runtime's state directory, `$BYHAND_ROOT`. It does not exist before the first run.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.directory.join("state")
+    }
+
+    /// A path for the check's own files. Nothing is there yet.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// A new directory for the check's own files.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let path = self.path(name);
+        fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// `RUNTIME run ARGUMENTS...`
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Run<'_> {
+        Run {
+            lab: self,
+            program: self.program.clone(),
+            state: self.state(),
+            wrapper: Vec::new(),
+            options: Vec::new(),
+            arguments: arguments.into_iter().map(|word| word.as_ref().to_owned()).collect(),
+            input: None,
+            directory: None,
+            variables: Vec::new(),
+            user: None,
+            preparations: Vec::new(),
+        }
+    }
+
+    /// `RUNTIME run sh -c SCRIPT`
+    pub(crate) fn sh(&self, script: &str) -> Run<'_> {
+        self.run(["sh", "-c", script])
+    }
+
+    /// To be said by checks that kill `run` itself: then the kernel alone cleans up, and the state
+    /// directory and an empty cgroup may stay.
+    pub(crate) fn runtime_was_killed(&self) {
+        self.killed.set(true);
+    }
+
+    /// To be said by checks that have arranged mounts on their host: this is how it must stay now.
+    pub(crate) fn arranged(&self) -> Result<()> {
+        self.before.replace(HostState::now()?);
+        Ok(())
+    }
+
+    /// Fails if the host's mount table or hostname have changed since the check began.
+    pub(crate) fn host_unchanged(&self, did: &str) -> Result<()> {
+        self.before.borrow().still(did)
+    }
+
+    /// What holds after every run that ended by itself.
+    fn nothing_is_left(&self) -> Result<()> {
+        const DID: &str = "all of this check's runs, to their end";
+        let left = self.mark.gone(SOON);
+        if !left.is_empty() {
+            let left: Vec<_> =
+                left.iter().map(|process| format!("{} {}", process.0, process.command())).collect();
+            return Err(see::differs(DID, "no process of theirs to stay", format!("{left:?}")));
+        }
+        self.host_unchanged(DID)?;
+        if self.killed.get() {
+            return Ok(());
+        }
+        let containers = self.state().join("containers");
+        let left: Vec<_> =
+            fs::read_dir(&containers).into_iter().flatten().flatten().map(|e| e.path()).collect();
+        see::same(DID, "the state directory to hold no container:", Vec::new(), left)
+    }
+}
+
+/// A run to be: what to start, and how.
+pub(crate) struct Run<'a> {
+    lab: &'a Lab,
+    program: PathBuf,
+    state: PathBuf,
+    wrapper: Vec<OsString>,
+    options: Vec<OsString>,
+    arguments: Vec<OsString>,
+    input: Option<Vec<u8>>,
+    directory: Option<PathBuf>,
+    variables: Vec<(String, String)>,
+    user: Option<u32>,
+    preparations: Vec<Preparation>,
+}
+
+/// What the child does between fork and exec. It must not allocate memory or take locks.
+type Preparation = Box<dyn FnMut() -> io::Result<()> + Send + Sync>;
+
+impl<'a> Run<'a> {
+    /// Options of the runtime, before the command.
+    pub(crate) fn with<S: AsRef<OsStr>>(mut self, options: impl IntoIterator<Item = S>) -> Self {
+        self.options.extend(options.into_iter().map(|word| word.as_ref().to_owned()));
+        self
+    }
+
+    /// Stdin. Default: empty.
+    pub(crate) fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = Some(bytes.into());
+        self
+    }
+
+    /// The working directory.
+    pub(crate) fn inside(mut self, directory: &Path) -> Self {
+        self.directory = Some(directory.to_path_buf());
+        self
+    }
+
+    /// An environment variable of the runtime's own.
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_string(), value.to_string()));
+        self
+    }
+
+    /// Another state directory than the lab's.
+    pub(crate) fn state(mut self, directory: &Path) -> Self {
+        self.state = directory.to_path_buf();
+        self
+    }
+
+    /// Another path to the runtime.
+    pub(crate) fn program(mut self, path: &Path) -> Self {
+        self.program = path.to_path_buf();
+        self
+    }
+
+    /// Another user than root.
+    pub(crate) fn user(mut self, id: u32) -> Self {
+        self.user = Some(id);
+        self
+    }
+
+    /// A program that runs the runtime, such as strace.
+    pub(crate) fn under<S: AsRef<OsStr>>(mut self, wrapper: impl IntoIterator<Item = S>) -> Self {
+        self.wrapper = wrapper.into_iter().map(|word| word.as_ref().to_owned()).collect();
+        self
+    }
+
+    /// Something for the child to do between fork and exec: system calls only, no memory, no locks.
+    pub(crate) fn prepared(mut self, by: impl FnMut() -> io::Result<()> + Send + Sync + 'static) -> Self {
+        self.preparations.push(Box::new(by));
+        self
+    }
+
+    /// A shell line that does the same.
+    pub(crate) fn line(&self) -> String {
+        let mut words = Vec::new();
+        if let Some(directory) = &self.directory {
+            words.push(format!("cd {} &&", quoted(directory)));
+        }
+        words.push(format!("BYHAND_ROOT={}", quoted(&self.state)));
+        words.extend(self.variables.iter().map(|(name, value)| format!("{name}={}", quoted(value))));
+        words.extend(self.words().map(quoted));
+        match &self.input {
+            Some(bytes) if bytes.len() < 100 => words.push(format!("<<< {}", shown(bytes))),
+            Some(bytes) => words.push(format!("< ({} bytes)", bytes.len())),
+            None => {}
+        }
+        words.join(" ")
+    }
+
+    fn words(&self) -> impl Iterator<Item = &OsStr> {
+        let wrapper = self.wrapper.iter().map(OsString::as_os_str);
+        let runtime = [self.program.as_os_str(), OsStr::new("run")];
+        wrapper.chain(runtime).chain(self.options.iter().chain(&self.arguments).map(OsString::as_os_str))
+    }
+
+    /// Starts it.
+    pub(crate) fn start(mut self) -> Result<Running<'a>> {
+        let lab = self.lab;
+        let line = self.line();
+        let number = lab.runs.replace(lab.runs.get() + 1);
+        let file = |kind: &str| lab.path(&format!("{number}.{kind}"));
+
+        let mut command = Command::new(self.words().next().unwrap_or_default());
+        command.args(self.words().skip(1)).env("BYHAND_ROOT", &self.state);
+        command.env_remove("RUST_LOG").envs(self.variables.drain(..));
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
+        if let Some(id) = self.user {
+            command.uid(id).gid(id);
+        }
+        // Files and not pipes: a process that outlives the run could keep a pipe open for ever.
+        command.stdout(fs::File::create(file("stdout"))?).stderr(fs::File::create(file("stderr"))?);
+        match &self.input {
+            Some(bytes) => {
+                fs::write(file("stdin"), bytes)?;
+                command.stdin(fs::File::open(file("stdin"))?);
+            }
+            None => {
+                command.stdin(Stdio::null());
+            }
+        }
+        let mark = lab.mark;
+        let first = move || {
+            mark.put_on()?;
+            Ok(setrlimit(Resource::RLIMIT_FSIZE, LONGEST_FILE, LONGEST_FILE)?)
+        };
+        // SAFETY: two system calls, and `prepared` asks the same of everything it is given.
+        unsafe { command.pre_exec(first) };
+        for preparation in self.preparations.drain(..) {
+            // SAFETY: as above.
+            unsafe { command.pre_exec(preparation) };
+        }
+        let child = command.spawn().with_context(|| format!("starting {line}"))?;
+        Ok(Running::new(lab, line, child, file("stdout"), file("stderr")))
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn finish(self) -> Result<Outcome> {
+        self.start()?.finish()
+    }
+}
