@@ -72,9 +72,7 @@ pub fn find(controllers: &[&'static str]) -> Result<Vec<Hierarchy>> {
         } else if let Some(mount) = mounts.iter().find(on_v2) {
             (mount, &v2::V2)
         } else {
-            bail!(
-                "this host has no cgroup controller {controller:?}: no mounted cgroup v1 or v2 tree offers it"
-            );
+            bail!("no cgroup v1 or v2 tree here has a controller {controller:?} (see `cargo lab doctor`)");
         };
         match found.iter_mut().find(|hierarchy| hierarchy.root == mount.target) {
             Some(hierarchy) => hierarchy.controllers.push(controller),

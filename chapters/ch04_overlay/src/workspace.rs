@@ -76,8 +76,8 @@ impl Workspace {
         let merged = self.merged();
         let mounted = mounts::mount("overlay", &merged, "overlay", MsFlags::empty(), &options);
         let hint = match mounted {
-            Err(Errno::EINVAL) => " (the state directory must be on a local file system, not an overlay: see `cargo lab doctor`)",
-            Err(Errno::ENODEV) => " (this kernel has no overlayfs: try modprobe overlay, see `cargo lab doctor`)",
+            Err(Errno::EINVAL) => " (is the state directory on an overlay? see `cargo lab doctor`)",
+            Err(Errno::ENODEV) => " (this kernel has no overlayfs: see `cargo lab doctor`)",
             _ => "",
         };
         mounted.with_context(|| format!("mounting overlay on {}{hint}", merged.display()))
