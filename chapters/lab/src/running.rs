@@ -60,6 +60,7 @@ impl<'a> Running<'a> {
                 && numbers.last() == Some(&1)
                 && process.descends_from(runtime)
                 && !process.executes(self.lab.program())
+                && !process.command().is_empty()
         };
         let mark = self.lab.mark();
         let child = &mut self.child;
@@ -70,12 +71,16 @@ impl<'a> Running<'a> {
                 None => child.try_wait()?.map(|_| None), // it has ended
             })
         })?;
-        found.flatten().ok_or_else(|| {
-            self.differs(
+        let Some(container) = found.flatten() else {
+            return Err(self.differs(
                 "a process below `run` that is number 1 of a new PID namespace, and executes the command",
                 format!("none, with stderr {}", shown(&self.stderr())),
-            )
-        })
+            ));
+        };
+        // The last that execve(2) sets up are the arguments and then the environment.
+        let started = || Ok((!container.environment().unwrap_or_default().is_empty()).then_some(()));
+        wait_for(Duration::from_millis(200), started)?;
+        Ok(container)
     }
 
     /// Waits until the command has written `text` to stdout.

@@ -87,7 +87,7 @@ mod tests {
     fn words_are_quoted_only_if_needed() {
         assert_eq!(quoted("--cpus"), "--cpus");
         assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted(""), "$''");
+        assert_eq!(quoted(""), "''");
         assert_eq!(quoted(OsStr::from_bytes(b"\xff\n")), r"$'\xff\n'");
     }
 }

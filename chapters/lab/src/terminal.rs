@@ -13,6 +13,8 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 use nix::unistd::{setsid, tcgetpgrp};
 
 use crate::process::Process;
@@ -50,12 +52,13 @@ impl Terminal {
         let mark = lab.mark();
         let prepare = move || {
             mark.put_on()?;
+            set_pdeathsig(Signal::SIGKILL)?; // so that nothing runs on if the lab itself is killed
             setsid()?;
             // SAFETY: descriptor 0 is the pty's slave side, and the call reads no memory of ours.
             unsafe { take_terminal(0, 0) }?;
             Ok(())
         };
-        // SAFETY: three system calls.
+        // SAFETY: four system calls.
         unsafe { command.pre_exec(prepare) };
         let words: Vec<_> = arguments.iter().map(see::quoted).collect();
         let variables =

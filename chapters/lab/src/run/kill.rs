@@ -26,7 +26,12 @@ pub(crate) const CHECKS: &[Check] = &[
         "Killed at fifty different moments, run leaves no process, no mount and no cgroup in use.",
         killed_at_any_moment,
     ),
-    Check::new("killed-before-bond", Run, "Killed before its child could ask to die with it, run leaves no process either.", killed_before_bond),
+    Check::new(
+        "killed-before-bond",
+        Run,
+        "Killed before its child could ask to die with it, run leaves no process either.",
+        killed_before_bond,
+    ),
 ];
 
 fn described(processes: &[Process]) -> String {

@@ -96,7 +96,9 @@ fn inherits(lab: &Lab, inherited: impl Fn() -> std::ops::Range<i32> + Send + Syn
         }
         Ok(())
     };
-    let mut run = lab.run(["sleep", "1000"]).prepared(give).start()?;
+    // By the time that the shell speaks, the loader has closed the libraries that it had opened.
+    let mut run = lab.sh("echo ready; sleep 1000; :").prepared(give).start()?;
+    run.wrote("ready")?;
     let open = run.container()?.descriptors()?;
     let numbers: Vec<_> = open.keys().copied().collect();
     if numbers != [0, 1, 2] {
