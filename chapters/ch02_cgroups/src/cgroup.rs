@@ -46,7 +46,8 @@ impl Cgroup {
         for hierarchy in hierarchies {
             let group = Group::make(hierarchy, id)?;
             let Hierarchy { version, ref controllers, .. } = group.hierarchy;
-            for setting in version.settings(limits, &group.directory) {
+            let own = version.settings(limits, &group.directory);
+            for setting in own.into_iter().chain(hierarchy::common_settings(limits)) {
                 if controllers.contains(&setting.controller) {
                     write(&group.directory.join(setting.file), &setting.value)?;
                 }

@@ -35,7 +35,7 @@ pub trait Version: Debug {
     /// Makes the new directory `group`, in a directory of ours in `root`, ready to be written to and joined.
     fn prepare(&self, root: &Path, group: &Path, controllers: &[&str]) -> Result<()>;
 
-    /// What to write to which file of `group`, in this order.
+    /// What to write for memory and CPU, to which file of `group`, in this order.
     fn settings(&self, limits: &Limits, group: &Path) -> Vec<Setting>;
 }
 
@@ -48,6 +48,15 @@ pub struct Hierarchy {
     pub version: &'static dyn Version,
     /// For example `memory`.
     pub controllers: Vec<&'static str>,
+}
+
+/// What to write to files that both versions call the same.
+pub fn common_settings(limits: &Limits) -> Vec<Setting> {
+    let cpus = limits.cpuset_cpus.as_ref().map(|list| ("cpuset", "cpuset.cpus", list.text.clone()));
+    let mems = limits.cpuset_mems.as_ref().map(|list| ("cpuset", "cpuset.mems", list.text.clone()));
+    let pids = limits.pids.map(|most| ("pids", "pids.max", most.to_string()));
+    let settings = [cpus, mems, pids].into_iter().flatten();
+    settings.map(|(controller, file, value)| Setting { controller, file, value }).collect()
 }
 
 /// Finds each of these controllers. A v1 controller has a mount of its own, or shares one, as cpu and cpuacct

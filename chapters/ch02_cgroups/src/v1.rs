@@ -65,15 +65,6 @@ impl Version for V1 {
             set("cpu", "cpu.cfs_period_us", CPU_PERIOD.to_string());
             set("cpu", "cpu.cfs_quota_us", quota.to_string());
         }
-        if let Some(list) = &limits.cpuset_cpus {
-            set("cpuset", "cpuset.cpus", list.text.clone());
-        }
-        if let Some(list) = &limits.cpuset_mems {
-            set("cpuset", "cpuset.mems", list.text.clone());
-        }
-        if let Some(most) = limits.pids {
-            set("pids", "pids.max", most.to_string());
-        }
         settings
     }
 }

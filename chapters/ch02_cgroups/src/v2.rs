@@ -54,15 +54,6 @@ impl Version for V2 {
         if let Some(quota) = limits.cpu_quota {
             set("cpu", "cpu.max", format!("{quota} {CPU_PERIOD}"));
         }
-        if let Some(list) = &limits.cpuset_cpus {
-            set("cpuset", "cpuset.cpus", list.text.clone());
-        }
-        if let Some(list) = &limits.cpuset_mems {
-            set("cpuset", "cpuset.mems", list.text.clone());
-        }
-        if let Some(most) = limits.pids {
-            set("pids", "pids.max", most.to_string());
-        }
         settings
     }
 }
