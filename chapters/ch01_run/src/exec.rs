@@ -1,17 +1,16 @@
-//! From our process to the command, with nothing of ours left: execve(2), environ(7), fcntl(2).
+//! From our process to the command, with nothing of ours left: execve(2), environ(7), close(2).
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File};
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use log::debug;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::unistd::{dup2_stdin, execve};
+use nix::unistd::{close, dup2_stdin, execve};
 
 use crate::errors::NotStarted;
 use crate::signals;
@@ -21,6 +20,7 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 
 /// Lets the command read an empty stdin instead of the caller's.
 pub fn stdin_from_null() -> Result<()> {
+    debug!("open(\"/dev/null\"), dup2 to 0");
     let null = File::open("/dev/null").context("opening /dev/null")?;
     dup2_stdin(&null).context("making /dev/null the command's stdin")
 }
@@ -44,7 +44,6 @@ pub fn exec(command: &[OsString], environment: &[OsString]) -> Result<Infallible
     let arguments = c_strings(command)?;
     let environment = c_strings(environment)?;
     signals::reset()?;
-    close_descriptors_on_exec()?;
 
     // The kernel itself is asked for each candidate: nothing else knows so well what it can execute.
     let mut refused = None;
@@ -79,18 +78,23 @@ fn candidates(name: &OsStr) -> Vec<PathBuf> {
     PATH.split(':').map(|directory| Path::new(directory).join(name)).collect()
 }
 
-/// Marks every descriptor but 0, 1 and 2 to be closed by execve: our own, and those that our caller
-/// let us inherit without knowing. An open directory of the host would be a way out of the container.
-fn close_descriptors_on_exec() -> Result<()> {
+/// Closes every descriptor but 0, 1 and 2: our own, and those that our caller let us inherit without knowing.
+///
+/// Call it in the child, before any path of the container's is followed. A descriptor of the host's is a way
+/// out: a link in the image to `/proc/self/fd/4/..` leads to where it was opened. That execve(2) would close
+/// it is too late, because it follows its path first.
+pub fn close_descriptors() -> Result<()> {
+    let mut open = Vec::new();
     for entry in fs::read_dir("/proc/self/fd").context("listing open descriptors")? {
         let name = entry.context("listing open descriptors")?.file_name();
-        let fd: RawFd = name.to_string_lossy().parse().with_context(|| format!("descriptor {name:?}"))?;
-        if fd > 2 {
-            // SAFETY: it is open, as /proc just said, and is borrowed for this one call; a flag that
-            // acts at exec takes nothing from its owner.
-            let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-            fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
-                .with_context(|| format!("marking descriptor {fd:?} to be closed"))?;
+        open.push(name.to_string_lossy().parse::<RawFd>().with_context(|| format!("descriptor {name:?}"))?);
+    }
+    for fd in open.into_iter().filter(|fd| *fd > 2) {
+        debug!("close({fd})");
+        // Whatever owned it here is a copy of the parent's, and is never used or dropped in this process.
+        match close(fd) {
+            Err(Errno::EBADF) => {} // the one that listed them
+            closed => closed.with_context(|| format!("closing descriptor {fd}"))?,
         }
     }
     Ok(())

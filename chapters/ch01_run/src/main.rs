@@ -34,16 +34,16 @@ fn run(args: &Run) -> Result<u8> {
     let id = id::random()?;
     let hostname = args.hostname.as_deref().unwrap_or(OsStr::new(&id));
 
+    // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
+    // then the terminal is taken back. No signal comes between.
     let signals = HeldSignals::hold()?;
-    let terminal = if args.terminal { Terminal::of_stdin()? } else { None };
+    let mut terminal = if args.terminal { Terminal::of_stdin()? } else { None };
     if args.terminal && terminal.is_none() {
         warn!("-t: stdin is not our terminal; going on without");
     }
-    let mut container = namespaces::spawn(|| {
-        let Err(error) = inside(args, hostname, terminal.is_some());
-        fail(&error)
-    })?;
-    if let Some(terminal) = &terminal {
+    let has_terminal = terminal.is_some();
+    let mut container = namespaces::spawn(|| inside(args, hostname, has_terminal), fail)?;
+    if let Some(terminal) = &mut terminal {
         terminal.lend_to(container.pid())?;
     }
     container.start()?;
@@ -56,6 +56,7 @@ fn inside(args: &Run, hostname: &OsStr, terminal: bool) -> Result<Infallible> {
         terminal::detach()?;
     }
     mounts::make_private()?;
+    exec::close_descriptors()?;
     mounts::mount_proc()?;
     namespaces::set_hostname(hostname)?;
     if !args.interactive {

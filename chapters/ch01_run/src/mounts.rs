@@ -5,7 +5,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use log::debug;
+use nix::errno::Errno;
 use nix::mount::MsFlags;
+
+/// A page, less the NUL byte at its end.
+const LONGEST_DATA: usize = 4095;
 
 /// mount(2), told in the debug log as the call that it is.
 ///
@@ -19,6 +23,10 @@ pub fn mount(
 ) -> nix::Result<()> {
     let (source, target, data) = (source.as_ref(), target.as_ref(), data.as_ref());
     debug!("mount({source:?}, {target:?}, {filesystem:?}, {}, {data:?})", names(flags));
+    // The kernel copies one page of it and drops the rest without a word: half a path may be another path.
+    if data.len() > LONGEST_DATA {
+        return Err(Errno::E2BIG);
+    }
     nix::mount::mount(Some(source), target, Some(filesystem), flags, Some(data))
 }
 

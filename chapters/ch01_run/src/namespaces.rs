@@ -1,8 +1,9 @@
 //! A process in new namespaces, held at a gate: clone(2), namespaces(7), pipe(2), prctl(2).
 
+use std::convert::Infallible;
 use std::ffi::OsStr;
-use std::io::{PipeReader, PipeWriter, Read, Write};
-use std::os::fd::AsFd;
+use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context, Result, bail, ensure};
 use log::debug;
@@ -10,9 +11,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, clone};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, geteuid, sethostname};
+use nix::unistd::{Pid, close, geteuid, sethostname};
 
-use crate::errors::RUNTIME_FAILED;
 use crate::signals::HeldSignals;
 
 /// Enough for our few calls between clone and exec; the kernel gives memory only to what is touched.
@@ -37,13 +37,16 @@ pub struct Container {
 }
 
 /// Clones this process into new namespaces. The child waits until [`Container::start`], then calls
-/// `child` and exits with the status that it returns.
+/// `child` to become the command. If either fails, it exits with the status that `failed` returns.
 ///
 /// The child gets a copy of the one thread that calls this, so the caller must have no other: a lock
 /// that another thread holds at that moment stays locked in the child for ever.
-pub fn spawn(mut child: impl FnMut() -> u8) -> Result<Container> {
-    let (mut reader, writer) = std::io::pipe().context("making the gate's pipe")?;
-    let mut writer = Some(writer);
+pub fn spawn(
+    mut child: impl FnMut() -> Result<Infallible>,
+    failed: fn(&anyhow::Error) -> u8,
+) -> Result<Container> {
+    let (mut reader, gate) = std::io::pipe().context("making the gate's pipe")?;
+    let copy = gate.as_raw_fd();
     let mut stack = vec![0; STACK_SIZE];
     let flags = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWUTS
@@ -51,25 +54,24 @@ pub fn spawn(mut child: impl FnMut() -> u8) -> Result<Container> {
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWNET;
     let in_child = || {
-        // The copy that came with clone: held open here, it would hide from us that the parent died.
-        drop(writer.take());
-        match wait_at_gate(&mut reader) {
-            Ok(()) => child().into(),
-            Err(_) => RUNTIME_FAILED.into(), // nobody is left to read a message
-        }
+        // The child's copy of the parent's end: left open, it would hide that the parent's own was closed.
+        let closed = close(copy).context("closing the copy of the gate");
+        let Err(error) = closed.and_then(|()| wait_at_gate(&mut reader)).and_then(|()| child());
+        failed(&error).into()
     };
     debug!("clone(CLONE_NEWNS|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWPID|CLONE_NEWNET|SIGCHLD)");
     // SAFETY: without CLONE_VM the child has its own copy of our memory, this stack included, as
     // after fork(2), and leaves it only by exec or exit. We run one thread, so no lock is half held.
     let pid = unsafe { clone(Box::new(in_child), &mut stack, flags, Some(Signal::SIGCHLD as i32)) }
         .context("cloning a child into new namespaces")?;
-    let gate = writer.take().context("the gate was lost")?;
     Ok(Container { pid, gate, reaped: false })
 }
 
 /// In the child: waits for the parent's byte, and makes sure that we die when the parent does.
 fn wait_at_gate(gate: &mut PipeReader) -> Result<()> {
-    // By SIGKILL, because PID 1 of a namespace ignores every signal that it has no handler for.
+    // By SIGKILL, because PID 1 of a namespace ignores every signal that it has no handler for. The kernel forgets
+    // this wish when a process changes its user: a command that gives up root outlives a run that is killed.
+    debug!("prctl(PR_SET_PDEATHSIG, SIGKILL)");
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).context("asking to die with the parent")?;
     gate.read_exact(&mut [0]).context("waiting at the gate")?;
     // A parent that opened the gate and died before our prctl sends no signal any more. But its end
@@ -90,7 +92,11 @@ impl Container {
 
     /// Opens the gate.
     pub fn start(&mut self) -> Result<()> {
-        self.gate.write_all(b"!").context("letting the child go")
+        match self.gate.write_all(b"!") {
+            // The child has ended already and has said why; its status is there for `wait`.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            written => written.context("letting the child go"),
+        }
     }
 
     /// Waits for the end, passing on the held signals meanwhile. Returns the command's exit status,

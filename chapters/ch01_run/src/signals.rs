@@ -1,7 +1,7 @@
 //! Signals kept for later, and handed on: sigprocmask(2), sigwait(3), signal(7).
 
 use anyhow::{Context, Result};
-use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
 
 /// Signals that wait in the kernel until we ask for the next: SIGINT, SIGTERM, SIGHUP and SIGQUIT,
 /// which go on to the container, and SIGCHLD, which says that it may have ended.
@@ -16,7 +16,7 @@ impl HeldSignals {
     pub fn hold() -> Result<HeldSignals> {
         let mut set = SigSet::empty();
         set.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGCHLD]);
-        set.thread_block().context("holding signals")?;
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None).context("holding signals")?;
         Ok(HeldSignals(set))
     }
 
@@ -26,7 +26,7 @@ impl HeldSignals {
     }
 }
 
-/// Gives the command a clean start: every signal at its default, none blocked.
+/// Gives the command a clean start: each of the 31 classic signals at its default, none blocked.
 ///
 /// Ignored and blocked signals survive execve(2), and we come with some: Rust ignores SIGPIPE, we
 /// hold five, and our caller may have had its own (nohup ignores SIGHUP).
@@ -37,7 +37,7 @@ pub fn reset() -> Result<()> {
             set_default(signal).with_context(|| format!("resetting {signal}"))?;
         }
     }
-    SigSet::empty().thread_set_mask().context("unblocking signals")
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).context("unblocking signals")
 }
 
 pub(crate) fn set_default(which: Signal) -> nix::Result<()> {

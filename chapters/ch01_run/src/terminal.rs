@@ -9,10 +9,12 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, getpgrp, setpgid, setsid, tcgetpgrp, tcsetpgrp};
 
-/// The terminal on stdin that controls our session. Dropped, it is as we found it and ours again.
+/// The terminal on stdin that controls our session. Once lent, it is taken back when this is dropped, and
+/// is then as we found it.
 #[derive(Debug)]
 pub struct Terminal {
     modes: Termios,
+    lent: bool,
 }
 
 impl Terminal {
@@ -23,7 +25,7 @@ impl Terminal {
             Err(errno) => Err(errno).context("looking at the terminal on stdin"),
             Ok(_) => {
                 let modes = tcgetattr(stdin()).context("reading the terminal's modes")?;
-                Ok(Some(Terminal { modes }))
+                Ok(Some(Terminal { modes, lent: false }))
             }
         }
     }
@@ -33,22 +35,27 @@ impl Terminal {
     ///
     /// Call it while the child still waits at its gate. A shell needs the foreground when it starts,
     /// else: "can't access tty; job control turned off".
-    pub fn lend_to(&self, pid: Pid) -> Result<()> {
+    pub fn lend_to(&mut self, pid: Pid) -> Result<()> {
         debug!("setpgid({pid}, {pid})");
         setpgid(pid, pid).with_context(|| format!("making process {pid} a group leader"))?;
         debug!("tcsetpgrp(0, {pid})");
-        tcsetpgrp(stdin(), pid).with_context(|| format!("giving process {pid} the terminal"))
+        // If we are in the background ourselves, SIGTTOU stops us here until the user says `fg`, as it should.
+        tcsetpgrp(stdin(), pid).with_context(|| format!("giving process {pid} the terminal"))?;
+        self.lent = true;
+        // From here on we are in the background, where SIGTTOU would stop us for writing a message or for
+        // taking the terminal back.
+        SigSet::from(Signal::SIGTTOU).thread_block().context("blocking SIGTTOU")
     }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // We are in the background now, where the kernel stops whoever changes the terminal, by
-        // SIGTTOU, unless that signal is blocked. A terminal that has hung up needs no owner: so
-        // errors are of no interest here.
-        let _ = SigSet::from(Signal::SIGTTOU).thread_block();
-        let _ = tcsetpgrp(stdin(), getpgrp());
-        let _ = tcsetattr(stdin(), SetArg::TCSADRAIN, &self.modes);
+        // Never if it was not lent: the shell that started us in the background has it.
+        if self.lent {
+            // A terminal that has hung up needs no owner, so errors are of no interest here.
+            let _ = tcsetpgrp(stdin(), getpgrp());
+            let _ = tcsetattr(stdin(), SetArg::TCSADRAIN, &self.modes);
+        }
     }
 }
 

@@ -1,16 +1,17 @@
 //! A cgroup for one container: mkdir(2), a few writes, rmdir(2). cgroups(7).
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use log::{debug, error};
-use nix::fcntl::Flock;
 
 use crate::hierarchy::{self, Hierarchy};
 use crate::limits::Limits;
-use crate::lock;
+use crate::lock::{self, directories_in};
 
 /// What rmdir(2) says of the directory of all our containers where it is right that it stays, or there is none.
 const NOTHING_TO_REMOVE: [ErrorKind; 4] = [
@@ -33,7 +34,7 @@ struct Group {
     hierarchy: Hierarchy,
     directory: PathBuf,
     /// Tells other runs that ours still lives.
-    owner: Option<Flock<File>>,
+    owner: Option<File>,
     removed: bool,
 }
 
@@ -46,7 +47,7 @@ impl Cgroup {
         for hierarchy in hierarchies {
             let group = Group::make(hierarchy, id)?;
             let Hierarchy { version, ref controllers, .. } = group.hierarchy;
-            let own = version.settings(limits, &group.directory);
+            let own = version.settings(limits, &group.directory)?;
             for setting in own.into_iter().chain(hierarchy::common_settings(limits)) {
                 if controllers.contains(&setting.controller) {
                     write(&group.directory.join(setting.file), &setting.value)?;
@@ -61,8 +62,7 @@ impl Cgroup {
     /// touches on the way to the command counts, and the command never runs without its limits.
     pub fn join(&self) -> Result<()> {
         for group in &self.groups {
-            // 0 is whoever writes it. A parent that wrote its child's number would often wait 10 ms: the kernel
-            // keeps everyone from forking while it moves another process, but not while one moves itself.
+            // 0 is whoever writes it.
             write(&group.directory.join(group.hierarchy.version.join_file()), "0")?;
         }
         Ok(())
@@ -101,7 +101,7 @@ impl Group {
         // empty, just before it is made, or take it for a leftover just after.
         let _others = lock::wait_for(root)?;
         let parent = root.join("byhand");
-        if !parent.exists() {
+        if !exists(&parent)? {
             make_directory(&parent)?;
         }
         remove_leftovers(&parent)?;
@@ -113,7 +113,7 @@ impl Group {
     fn remove(&mut self) -> Result<()> {
         self.removed = true; // or at least tried, which is done once
         let _others = lock::wait_for(&self.hierarchy.root)?;
-        remove_tree(&self.directory)?;
+        remove_own(&self.directory)?;
         // The directory of all our containers goes with the last of them.
         let parent = self.hierarchy.root.join("byhand");
         debug!("rmdir({parent:?})");
@@ -135,12 +135,26 @@ impl Drop for Group {
     }
 }
 
-/// Removes the cgroups of runs that were killed: those that nobody has locked.
+/// Removes the cgroup of a container that has ended. A kernel may take a moment after wait(2) to see its last
+/// process out (Linux 6.19 does), and says EBUSY until then.
+fn remove_own(path: &Path) -> Result<()> {
+    for _ in 0..100 {
+        match remove_tree(path) {
+            Err(error) if is_busy(&error) => sleep(Duration::from_millis(10)),
+            removed => return removed,
+        }
+    }
+    remove_tree(path)
+}
+
+fn is_busy(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == ErrorKind::ResourceBusy)
+}
+
+/// Removes the cgroups of runs that were killed.
 fn remove_leftovers(parent: &Path) -> Result<()> {
-    for directory in directories_in(parent)? {
-        if let Some(_lock) = lock::try_for(&directory)?
-            && let Err(error) = remove_tree(&directory)
-        {
+    for (directory, _lock) in lock::leftovers(parent)? {
+        if let Err(error) = remove_tree(&directory) {
             debug!("left to a later run, for its processes are still dying: {error:#}");
         }
     }
@@ -150,7 +164,7 @@ fn remove_leftovers(parent: &Path) -> Result<()> {
 /// Removes a cgroup and those that the container made in it. Only rmdir(2) works here: the files are the
 /// kernel's, and a directory goes with all of them.
 fn remove_tree(path: &Path) -> Result<()> {
-    if !path.exists() {
+    if !exists(path)? {
         return Ok(());
     }
     for directory in directories_in(path)? {
@@ -160,16 +174,9 @@ fn remove_tree(path: &Path) -> Result<()> {
     fs::remove_dir(path).with_context(|| format!("removing the cgroup {}", path.display()))
 }
 
-fn directories_in(path: &Path) -> Result<Vec<PathBuf>> {
-    let context = || format!("listing {}", path.display());
-    let mut directories = Vec::new();
-    for entry in fs::read_dir(path).with_context(context)? {
-        let entry = entry.with_context(context)?;
-        if entry.file_type().with_context(context)?.is_dir() {
-            directories.push(entry.path());
-        }
-    }
-    Ok(directories)
+/// Whether it is there. An error is no answer: what cannot be seen may be there all the same.
+pub(crate) fn exists(path: &Path) -> Result<bool> {
+    path.try_exists().with_context(|| format!("looking for {}", path.display()))
 }
 
 fn make_directory(path: &Path) -> Result<()> {

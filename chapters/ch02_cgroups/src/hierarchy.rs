@@ -36,7 +36,7 @@ pub trait Version: Debug {
     fn prepare(&self, root: &Path, group: &Path, controllers: &[&str]) -> Result<()>;
 
     /// What to write for memory and CPU, to which file of `group`, in this order.
-    fn settings(&self, limits: &Limits, group: &Path) -> Vec<Setting>;
+    fn settings(&self, limits: &Limits, group: &Path) -> Result<Vec<Setting>>;
 }
 
 /// A mounted cgroup file system, and those of its controllers that we use.

@@ -9,7 +9,7 @@ use nix::unistd::{SysconfVar, sysconf};
 /// The length of a period of the CPU scheduler's bandwidth control, in microseconds: its default.
 pub const CPU_PERIOD: u64 = 100_000;
 
-/// Docker's smallest memory limit; with less, the kernel kills the command before it begins.
+/// Docker's smallest memory limit. Less is nearly always a slip of the unit.
 const LEAST_MEMORY: u64 = 6 << 20;
 
 /// The most CPUs or memory nodes that a kernel can be built for.

@@ -3,30 +3,49 @@
 //! A directory that a run makes for its container is locked by that run for as long as it lives. So a directory
 //! that can be locked belongs to nobody any more: its run was killed, and the next one takes it away.
 
-use std::fs::File;
+use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 
-/// Locks a directory, when everyone else has let go of it. Dropped, it is unlocked.
-pub fn wait_for(path: &Path) -> Result<Flock<File>> {
+/// Locks a directory, when everyone else has let go of it. It is unlocked when the file is dropped: the kernel
+/// does that when nobody has it open any more.
+pub fn wait_for(path: &Path) -> Result<File> {
     let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-    let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno);
-    lock.with_context(|| format!("locking {}", path.display()))
+    file.lock().with_context(|| format!("locking {}", path.display()))?;
+    Ok(file)
 }
 
-/// Locks a directory if it is nobody's, and still there.
-pub fn try_for(path: &Path) -> Result<Option<Flock<File>>> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None), // its owner has just ended
-        file => file.with_context(|| format!("opening {}", path.display()))?,
-    };
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, errno)) => Err(errno).with_context(|| format!("locking {}", path.display())),
+/// The directories in `parent` that nobody has locked: what killed runs left. Each comes with its lock, so that
+/// no one else takes it away at the same time.
+pub fn leftovers(parent: &Path) -> Result<Vec<(PathBuf, File)>> {
+    let mut leftovers = Vec::new();
+    for path in directories_in(parent)? {
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue, // its owner has just ended
+            file => file.with_context(|| format!("opening {}", path.display()))?,
+        };
+        match file.try_lock() {
+            Ok(()) => leftovers.push((path, file)),
+            Err(TryLockError::WouldBlock) => {} // its owner lives
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("locking {}", path.display()));
+            }
+        }
     }
+    Ok(leftovers)
+}
+
+/// The directories in a directory.
+pub(crate) fn directories_in(path: &Path) -> Result<Vec<PathBuf>> {
+    let context = || format!("listing {}", path.display());
+    let mut directories = Vec::new();
+    for entry in fs::read_dir(path).with_context(context)? {
+        let entry = entry.with_context(context)?;
+        if entry.file_type().with_context(context)?.is_dir() {
+            directories.push(entry.path());
+        }
+    }
+    Ok(directories)
 }

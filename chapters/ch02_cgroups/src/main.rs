@@ -35,17 +35,17 @@ fn run(args: &Run) -> Result<u8> {
     let id = id::random()?;
     let hostname = args.hostname.as_deref().unwrap_or(OsStr::new(&id));
 
+    // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
+    // then its cgroup is removed, then the terminal is taken back. No signal comes between.
     let signals = HeldSignals::hold()?;
-    let terminal = if args.terminal { Terminal::of_stdin()? } else { None };
+    let mut terminal = if args.terminal { Terminal::of_stdin()? } else { None };
     if args.terminal && terminal.is_none() {
         warn!("-t: stdin is not our terminal; going on without");
     }
     let cgroup = Cgroup::create(&id, &args.limits())?;
-    let mut container = namespaces::spawn(|| {
-        let Err(error) = inside(args, hostname, &cgroup, terminal.is_some());
-        fail(&error)
-    })?;
-    if let Some(terminal) = &terminal {
+    let has_terminal = terminal.is_some();
+    let mut container = namespaces::spawn(|| inside(args, hostname, &cgroup, has_terminal), fail)?;
+    if let Some(terminal) = &mut terminal {
         terminal.lend_to(container.pid())?;
     }
     container.start()?;
@@ -59,11 +59,12 @@ fn run(args: &Run) -> Result<u8> {
 
 /// The child's side: in its new namespaces, it makes them its own and becomes the command.
 fn inside(args: &Run, hostname: &OsStr, cgroup: &Cgroup, terminal: bool) -> Result<Infallible> {
-    cgroup.join()?;
+    cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
     if !terminal {
         terminal::detach()?;
     }
     mounts::make_private()?;
+    exec::close_descriptors()?;
     mounts::mount_proc()?;
     namespaces::set_hostname(hostname)?;
     if !args.interactive {

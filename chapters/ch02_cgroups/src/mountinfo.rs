@@ -12,15 +12,13 @@ use anyhow::{Context, Result};
 pub struct Mount {
     /// Where it is mounted.
     pub target: PathBuf,
-    /// What holds for this mount alone: `ro,nosuid`.
-    pub options: String,
     /// For example `ext4`, or `cgroup2`.
     pub filesystem: String,
     /// What holds for the file system wherever it is mounted; for cgroup v1, its controllers.
     pub super_options: String,
 }
 
-/// All mounts of this process's mount namespace, in the order in which they were made.
+/// All mounts of this process's mount namespace, those that others cover included.
 pub fn read() -> Result<Vec<Mount>> {
     let path = "/proc/self/mountinfo";
     let text = fs::read(path).with_context(|| format!("reading {path}"))?;
@@ -50,7 +48,6 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
     Some(Mount {
         target: OsString::from_vec(unescape(fields.get(4)?)).into(),
-        options: text(fields.get(5)?),
         filesystem: text(fields.get(dash + 1)?),
         super_options: text(fields.get(dash + 3)?),
     })
@@ -81,7 +78,6 @@ mod tests {
                      40 31 0:38 / /sys/fs/cgroup/cpu rw shared:5 master:1 - cgroup cgroup rw,cpu,cpuacct\n";
         let mounts = parse(text).unwrap();
         assert_eq!(mounts[0].target, PathBuf::from("/a b\\c"));
-        assert_eq!(mounts[0].options, "rw,noatime");
         assert_eq!(
             (mounts[1].filesystem.as_str(), mounts[1].super_options.as_str()),
             ("cgroup", "rw,cpu,cpuacct")

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::cgroup::write;
+use crate::cgroup::{exists, write};
 use crate::hierarchy::{Setting, Version};
 use crate::limits::{CPU_PERIOD, Limits};
 
@@ -14,8 +14,9 @@ use crate::limits::{CPU_PERIOD, Limits};
 pub struct V1;
 
 impl Version for V1 {
-    /// Unlike `cgroup.procs`, this file moves one thread, and a process of one thread is moved whole. It is
-    /// also the one that takes no lock against everyone's forks when a thread moves itself.
+    /// Unlike `cgroup.procs`, this file moves one thread, and a process of one thread is moved whole. When a
+    /// thread moves itself so, the kernel (since 5.5) need not stop everyone from forking meanwhile. For any other
+    /// move it must, and that alone often takes 10 ms.
     fn join_file(&self) -> &'static str {
         "tasks"
     }
@@ -45,14 +46,14 @@ impl Version for V1 {
         Ok(())
     }
 
-    fn settings(&self, limits: &Limits, group: &Path) -> Vec<Setting> {
+    fn settings(&self, limits: &Limits, group: &Path) -> Result<Vec<Setting>> {
         let mut settings = Vec::new();
         let mut set = |controller, file, value: String| settings.push(Setting { controller, file, value });
         if let Some(bytes) = limits.memory {
             set("memory", "memory.limit_in_bytes", bytes.to_string());
             // Memory and swap together. It may not be less than memory alone, so it comes second. A kernel
-            // that does not count swap has no such file; there, no swapping at all gives the same limit.
-            if group.join("memory.memsw.limit_in_bytes").exists() {
+            // that does not count swap has no such file; there, not swapping when the limit is reached comes nearest.
+            if exists(&group.join("memory.memsw.limit_in_bytes"))? {
                 set("memory", "memory.memsw.limit_in_bytes", bytes.to_string());
             } else {
                 set("memory", "memory.swappiness", "0".to_string());
@@ -65,6 +66,6 @@ impl Version for V1 {
             set("cpu", "cpu.cfs_period_us", CPU_PERIOD.to_string());
             set("cpu", "cpu.cfs_quota_us", quota.to_string());
         }
-        settings
+        Ok(settings)
     }
 }

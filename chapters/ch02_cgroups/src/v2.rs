@@ -1,10 +1,11 @@
 //! cgroup v2: one directory tree for all controllers. cgroups(7), and admin-guide/cgroup-v2 of the kernel.
 
+use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use crate::cgroup::write;
+use crate::cgroup::{exists, write};
 use crate::hierarchy::{Setting, Version};
 use crate::limits::{CPU_PERIOD, Limits};
 
@@ -31,21 +32,26 @@ impl Version for V2 {
         let parent = group.parent().context("a cgroup has a parent")?;
         for above in [root, parent] {
             for controller in controllers {
-                write(&above.join("cgroup.subtree_control"), &format!("+{controller}"))?;
+                write(&above.join("cgroup.subtree_control"), &format!("+{controller}"))
+                    .context("turning a controller on (EBUSY: is this machine itself a container?)")?;
             }
         }
         Ok(())
     }
 
-    fn settings(&self, limits: &Limits, _group: &Path) -> Vec<Setting> {
+    fn settings(&self, limits: &Limits, group: &Path) -> Result<Vec<Setting>> {
         let mut settings = Vec::new();
         let mut set = |controller, file, value: String| settings.push(Setting { controller, file, value });
         if let Some(bytes) = limits.memory {
             set("memory", "memory.max", bytes.to_string());
-            // Swap apart from memory here, so none of it makes one limit for both. A kernel that cannot
-            // swap has no such file, and no /proc/swaps either.
-            if Path::new("/proc/swaps").exists() {
+            // Swap apart from memory here, so none of it makes one limit for both.
+            if exists(&group.join("memory.swap.max"))? {
                 set("memory", "memory.swap.max", "0".to_string());
+            } else {
+                ensure!(
+                    !has_swap(),
+                    "this kernel does not limit swap: swapoff -a, or boot with swapaccount=1"
+                );
             }
         }
         if let Some(shares) = limits.cpu_shares {
@@ -54,8 +60,13 @@ impl Version for V2 {
         if let Some(quota) = limits.cpu_quota {
             set("cpu", "cpu.max", format!("{quota} {CPU_PERIOD}"));
         }
-        settings
+        Ok(settings)
     }
+}
+
+/// Whether this machine can swap at this moment: the list has a line below its heading.
+fn has_swap() -> bool {
+    fs::read_to_string("/proc/swaps").is_ok_and(|list| list.lines().count() > 1)
 }
 
 /// Shares as a weight. The default of the one is 1024, of the other 100, and what counts is the ratio

@@ -36,15 +36,15 @@ pub fn checked(directory: &Path) -> Result<PathBuf> {
 pub fn busybox(state_directory: &Path) -> Result<PathBuf> {
     let images = state_directory.join("images");
     let image = images.join("busybox");
-    if image.exists() {
+    if state::exists(&image)? {
         return Ok(image);
     }
     let tar = images.join("busybox.tar");
     // Looked for before anything is made, so that a host without one is left as it was.
-    let source = if tar.exists() { tar } else { find_busybox()? };
+    let source = if state::exists(&tar)? { tar } else { find_busybox()? };
     state::make_directories(&images)?;
     let _lock = lock::wait_for(&images)?;
-    if image.exists() {
+    if state::exists(&image)? {
         return Ok(image); // made by another run while we waited for the lock
     }
     let unfinished = Unfinished(images.join("busybox.unfinished"));
@@ -55,6 +55,7 @@ pub fn busybox(state_directory: &Path) -> Result<PathBuf> {
     } else {
         from_host(&source, &unfinished.0)?;
     }
+    checked(&unfinished.0)?; // an empty image would stay for ever, and have no command
     debug!("rename({:?}, {image:?})", unfinished.0);
     fs::rename(&unfinished.0, &image).with_context(|| format!("renaming {:?} to {image:?}", unfinished.0))?;
     Ok(image)

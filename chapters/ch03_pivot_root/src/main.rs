@@ -42,17 +42,17 @@ fn run(args: &Run) -> Result<u8> {
         None => image::busybox(&state::root()?)?,
     };
 
+    // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
+    // then its cgroup is removed, then the terminal is taken back. No signal comes between.
     let signals = HeldSignals::hold()?;
-    let terminal = if args.terminal { Terminal::of_stdin()? } else { None };
+    let mut terminal = if args.terminal { Terminal::of_stdin()? } else { None };
     if args.terminal && terminal.is_none() {
         warn!("-t: stdin is not our terminal; going on without");
     }
     let cgroup = Cgroup::create(&id, &args.limits())?;
-    let mut container = namespaces::spawn(|| {
-        let Err(error) = inside(args, hostname, &cgroup, &root, terminal.is_some());
-        fail(&error)
-    })?;
-    if let Some(terminal) = &terminal {
+    let has_terminal = terminal.is_some();
+    let mut container = namespaces::spawn(|| inside(args, hostname, &cgroup, &root, has_terminal), fail)?;
+    if let Some(terminal) = &mut terminal {
         terminal.lend_to(container.pid())?;
     }
     container.start()?;
@@ -66,12 +66,13 @@ fn run(args: &Run) -> Result<u8> {
 
 /// The child's side: in its new namespaces, it makes them its own and becomes the command.
 fn inside(args: &Run, hostname: &OsStr, cgroup: &Cgroup, root: &Path, terminal: bool) -> Result<Infallible> {
-    cgroup.join()?;
+    cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
     if !terminal {
         terminal::detach()?;
     }
     mounts::make_private()?;
     rootfs::bind_to_itself(root)?;
+    exec::close_descriptors()?; // before any path is followed in the container's root
     rootfs::pivot(root)?;
     rootfs::mount_proc()?;
     rootfs::mount_dev()?;

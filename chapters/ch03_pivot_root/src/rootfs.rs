@@ -55,12 +55,12 @@ pub fn mount_proc() -> Result<()> {
     mounts::mount_proc()
 }
 
-/// Mounts a small `/dev` of the container's own, in memory, with the devices every program counts on and
-/// none that reaches the host's disks.
+/// Mounts a small `/dev` of the container's own, in memory, with the devices every program counts on. It has
+/// none of the host's disks; but root inside could still make such a node, for nothing forbids that yet.
 pub fn mount_dev() -> Result<()> {
     make_mount_point("/dev")?;
     // MS_NOSUID: no set-user-ID programs here. Not MS_NODEV: device nodes are what it is for.
-    // MS_STRICTATIME: as on any host, for programs that look at when a terminal was last used.
+    // MS_STRICTATIME: as Docker mounts it; here it costs nothing, for there is no disk to write times to.
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_STRICTATIME;
     mounts::mount("tmpfs", "/dev", "tmpfs", flags, "mode=755").context("mounting tmpfs on /dev")?;
     let mask = umask(Mode::empty()); // else it would take write permission out of the 666

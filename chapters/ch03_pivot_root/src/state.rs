@@ -30,9 +30,14 @@ pub fn make_directories(path: &Path) -> Result<()> {
     made.with_context(|| format!("making the directory {}", path.display()))
 }
 
+/// Whether something is there. An error is no answer: what cannot be seen may be there all the same.
+pub fn exists(path: &Path) -> Result<bool> {
+    path.try_exists().with_context(|| format!("looking for {}", path.display()))
+}
+
 /// Removes a directory and all that is in it; no error if there is none. Refuses where something is mounted.
 pub fn remove_tree(path: &Path) -> Result<()> {
-    if !path.exists() {
+    if !exists(path)? {
         return Ok(());
     }
     ensure_not_mounted(path)?;
@@ -44,7 +49,10 @@ pub fn remove_tree(path: &Path) -> Result<()> {
 /// delete somebody's data: that is how other runtimes emptied their users' volumes.
 pub fn ensure_not_mounted(path: &Path) -> Result<()> {
     // Without links, as the kernel lists it.
-    let real = path.canonicalize().with_context(|| format!("looking for {}", path.display()))?;
+    let real = match path.canonicalize() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        real => real.with_context(|| format!("looking for {}", path.display()))?,
+    };
     match mountinfo::read()?.into_iter().find(|mount| mount.target.starts_with(&real)) {
         Some(mount) => bail!("not removing {}: {} is a mount point", path.display(), mount.target.display()),
         None => Ok(()),
@@ -56,19 +64,6 @@ pub fn ensure_not_mounted(path: &Path) -> Result<()> {
 pub fn remove_directory(path: &Path) -> Result<()> {
     debug!("rmdir({path:?})");
     unless_absent(fs::remove_dir(path), path)
-}
-
-/// The directories in a directory.
-pub fn directories_in(path: &Path) -> Result<Vec<PathBuf>> {
-    let context = || format!("listing {}", path.display());
-    let mut directories = Vec::new();
-    for entry in fs::read_dir(path).with_context(context)? {
-        let entry = entry.with_context(context)?;
-        if entry.file_type().with_context(context)?.is_dir() {
-            directories.push(entry.path());
-        }
-    }
-    Ok(directories)
 }
 
 fn unless_absent(removed: io::Result<()>, path: &Path) -> Result<()> {

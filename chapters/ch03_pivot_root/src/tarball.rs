@@ -12,7 +12,7 @@ use tar::{Archive, Entry, EntryType};
 /// read outside of `root` is an error: a tar file is somebody else's words.
 pub fn unpack(tar: &Path, root: &Path) -> Result<()> {
     debug!("unpacking {tar:?} in {root:?}");
-    let context = || format!("unpacking {tar:?}");
+    let context = || format!("unpacking {tar:?} (a tar file that is not compressed)");
     let file = File::open(tar).with_context(context)?;
     let mut archive = Archive::new(BufReader::new(file));
     archive.set_preserve_permissions(true); // set-user-ID bits too

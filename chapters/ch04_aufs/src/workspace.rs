@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::mem::ManuallyDrop;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use ch01_run::mounts;
@@ -14,7 +14,6 @@ use ch02_cgroups::lock;
 use ch03_pivot_root::state;
 use log::{debug, error, warn};
 use nix::errno::Errno;
-use nix::fcntl::Flock;
 use nix::mount::{MntFlags, MsFlags, umount2};
 
 /// The directory `containers/<id>` with `writeLayer` in it, and `mnt`, where that layer over the image is
@@ -23,7 +22,7 @@ use nix::mount::{MntFlags, MsFlags, umount2};
 pub struct Workspace {
     directory: PathBuf,
     /// Tells other runs that ours still lives.
-    owner: Option<Flock<File>>,
+    owner: Option<File>,
 }
 
 impl Workspace {
@@ -102,12 +101,10 @@ fn remove(directory: &Path) -> Result<()> {
     state::remove_tree(directory)
 }
 
-/// Removes the workspaces of runs that were killed: those that nobody has locked. Their mounts are still there.
+/// Removes the workspaces of runs that were killed. Their mounts are still there.
 fn remove_leftovers(containers: &Path) -> Result<()> {
-    for directory in state::directories_in(containers)? {
-        if let Some(_lock) = lock::try_for(&directory)?
-            && let Err(error) = remove(&directory)
-        {
+    for (directory, _lock) in lock::leftovers(containers)? {
+        if let Err(error) = remove(&directory) {
             warn!("left by a run that was killed: {error:#}");
         }
     }
@@ -121,7 +118,7 @@ fn load_module() -> Result<()> {
         return Ok(());
     }
     debug!("modprobe aufs");
-    match Command::new("modprobe").arg("aufs").output() {
+    match Command::new("modprobe").arg("aufs").stdout(Stdio::null()).stderr(Stdio::null()).status() {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error).context("running modprobe aufs"),
         _ => Ok(()), // without modprobe, the module is built in or not there
     }

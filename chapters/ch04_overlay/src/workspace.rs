@@ -1,22 +1,18 @@
 //! A workspace for each container: lower, upper, work and merged. mount(2), and overlayfs.rst of the kernel.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::mem::ManuallyDrop;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use ch01_run::mounts;
 use ch02_cgroups::lock;
 use ch03_pivot_root::state;
 use log::{error, warn};
 use nix::errno::Errno;
-use nix::fcntl::Flock;
 use nix::mount::MsFlags;
-
-/// mount(2) copies one page of options and drops the rest without a word.
-const LONGEST_OPTIONS: usize = 4095;
 
 /// The directory `containers/<id>` with `upper`, `work` and `merged` in it. Dropped, it is removed; its mount is
 /// not its own to undo, for it was made in the container's mount namespace and ends with that.
@@ -25,7 +21,7 @@ pub struct Workspace {
     directory: PathBuf,
     lower: PathBuf,
     /// Tells other runs that ours still lives.
-    owner: Option<Flock<File>>,
+    owner: Option<File>,
 }
 
 impl Workspace {
@@ -72,7 +68,6 @@ impl Workspace {
             options.push(option);
             options.push(escape(path));
         }
-        ensure!(options.len() <= LONGEST_OPTIONS, "the overlay's paths are longer than one page together");
         let merged = self.merged();
         let mounted = mounts::mount("overlay", &merged, "overlay", MsFlags::empty(), &options);
         let hint = match mounted {
@@ -97,17 +92,31 @@ impl Drop for Workspace {
     }
 }
 
-/// Removes the workspaces of runs that were killed: those that nobody has locked. The kernel has long
-/// unmounted them.
+/// Removes the workspaces of runs that were killed. The kernel has long unmounted them.
 fn remove_leftovers(containers: &Path) -> Result<()> {
-    for directory in state::directories_in(containers)? {
-        if let Some(_lock) = lock::try_for(&directory)?
-            && let Err(error) = remove(&directory)
-        {
+    for (directory, _lock) in lock::leftovers(containers)? {
+        if is_in_use(&directory)? {
+            warn!("{} belongs to a container that outlived its run", directory.display());
+        } else if let Err(error) = remove(&directory) {
             warn!("left by a run that was killed: {error:#}");
         }
     }
     Ok(())
+}
+
+/// Whether a process has a mount that names this directory, as a container's overlay names its layers. A container
+/// that gave up root may have outlived its run, and then the files are not ours to take away.
+fn is_in_use(directory: &Path) -> Result<bool> {
+    let name = directory.file_name().context("a container's directory has a name")?.as_encoded_bytes();
+    for entry in fs::read_dir("/proc").context("listing processes")? {
+        let mountinfo = entry.context("listing processes")?.path().join("mountinfo");
+        // Not all entries are processes, and some processes have just ended.
+        let mounts = fs::read(mountinfo).unwrap_or_default();
+        if mounts.windows(name.len()).any(|part| part == name) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn remove(directory: &Path) -> Result<()> {

@@ -45,18 +45,19 @@ fn run(args: &Run) -> Result<u8> {
         None => image::busybox(&state)?,
     };
 
+    // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
+    // then its files and its cgroup are removed, then the terminal is taken back. No signal comes between.
     let signals = HeldSignals::hold()?;
-    let terminal = if args.terminal { Terminal::of_stdin()? } else { None };
+    let mut terminal = if args.terminal { Terminal::of_stdin()? } else { None };
     if args.terminal && terminal.is_none() {
         warn!("-t: stdin is not our terminal; going on without");
     }
     let cgroup = Cgroup::create(&id, &args.limits())?;
     let workspace = Workspace::create(&state, &id, &image)?;
-    let mut container = namespaces::spawn(|| {
-        let Err(error) = inside(args, hostname, &cgroup, &workspace, &volumes, terminal.is_some());
-        fail(&error)
-    })?;
-    if let Some(terminal) = &terminal {
+    let has_terminal = terminal.is_some();
+    let mut container =
+        namespaces::spawn(|| inside(args, hostname, &cgroup, &workspace, &volumes, has_terminal), fail)?;
+    if let Some(terminal) = &mut terminal {
         terminal.lend_to(container.pid())?;
     }
     container.start()?;
@@ -78,13 +79,14 @@ fn inside(
     volumes: &[Volume],
     terminal: bool,
 ) -> Result<Infallible> {
-    cgroup.join()?;
+    cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
     if !terminal {
         terminal::detach()?;
     }
     mounts::make_private()?;
     workspace.mount()?;
     volumes::mount_all(volumes, &workspace.merged())?;
+    exec::close_descriptors()?; // before any path is followed in the container's root
     rootfs::pivot(&workspace.merged())?;
     rootfs::mount_proc()?;
     rootfs::mount_dev()?;

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, Permissions};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
@@ -13,6 +13,7 @@ use ch02_cgroups::mountinfo;
 use log::debug;
 use nix::errno::Errno;
 use nix::mount::MsFlags;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use pathrs::Root;
 use pathrs::error::ErrorKind;
 use pathrs::flags::OpenFlags;
@@ -123,7 +124,14 @@ fn find_target(root: &Root, volume: &Volume) -> Result<Option<OwnedFd>> {
                 _ => Ok(Some(target)),
             }
         }
-        Err(error) if error.kind() == ErrorKind::OsError(Some(Errno::ENOENT as i32)) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::OsError(Some(Errno::ENOENT as i32)) => {
+            // It will be made below the nearest directory that there is.
+            let nearest = volume.target.ancestors().skip(1).find_map(|above| root.resolve(above).ok());
+            if let Some(nearest) = nearest {
+                ensure_visible(&inside(root, &nearest.into())?)?;
+            }
+            Ok(None)
+        }
         Err(error) => Err(reason(error)),
     }
 }
@@ -147,35 +155,58 @@ fn make_target(root: &Root, volume: &Volume) -> Result<OwnedFd> {
 
 /// The path of an open target, without links, where it is one that a volume can be mounted on.
 fn path_below(root: &Root, target: &OwnedFd) -> Result<PathBuf> {
-    let path_of =
-        |fd: RawFd| fs::read_link(format!("/proc/self/fd/{fd}")).context("reading the target's path");
-    let path = path_of(target.as_raw_fd())?;
-    let inside = path.strip_prefix(path_of(root.as_fd().as_raw_fd())?).context("the target left the root")?;
-    match inside.components().next() {
-        None => bail!("links in the image lead to the container's root"),
-        Some(first) if COVERED.iter().any(|name| first.as_os_str() == *name) => {
-            bail!("the container's own /{} would cover it", first.as_os_str().display())
-        }
-        Some(_) => Ok(path),
+    let path = path_of(target)?;
+    let inside = inside(root, target)?;
+    ensure!(inside.components().next().is_some(), "links in the image lead to the container's root");
+    ensure_visible(&inside)?;
+    Ok(path)
+}
+
+fn path_of(open: &impl AsRawFd) -> Result<PathBuf> {
+    fs::read_link(format!("/proc/self/fd/{}", open.as_raw_fd())).context("reading the target's path")
+}
+
+/// The path of an open file relative to the root.
+fn inside(root: &Root, target: &OwnedFd) -> Result<PathBuf> {
+    let root = path_of(&root.as_fd().as_raw_fd())?;
+    Ok(path_of(target)?.strip_prefix(root).context("the target left the root")?.to_path_buf())
+}
+
+/// Fails for what the container's own mounts would cover.
+fn ensure_visible(inside: &Path) -> Result<()> {
+    match inside.components().next().filter(|first| COVERED.iter().any(|name| first.as_os_str() == *name)) {
+        Some(first) => bail!("the container's own /{} would cover it", first.as_os_str().display()),
+        None => Ok(()),
     }
 }
 
 /// Makes what is mounted at `path` read-only, and every mount below it: the flag is one mount's, not the
 /// tree's. The kernel ignores MS_RDONLY in the bind mount itself, and so it takes this second step.
+///
+/// Root in the container can undo it by a remount of its own: until it gives up CAP_SYS_ADMIN, read-only is a
+/// guard against accidents.
 fn make_read_only(path: &Path) -> Result<()> {
     for mount in mountinfo::read()?.iter().filter(|mount| mount.target.starts_with(path)) {
+        let context = || format!("making {} read-only", mount.target.display());
         let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-        // A remount sets all flags anew. One that the host had on must not be lost on the way.
-        for option in mount.options.split(',') {
-            flags |= match option {
-                "nosuid" => MsFlags::MS_NOSUID,
-                "nodev" => MsFlags::MS_NODEV,
-                "noexec" => MsFlags::MS_NOEXEC,
-                _ => MsFlags::empty(),
-            };
+        // A remount sets these flags anew. One that the host had on must not be lost on the way.
+        let on = match statvfs(&mount.target) {
+            // Another mount covers it, here as on the host: no path leads there.
+            Err(Errno::ENOENT | Errno::ENOTDIR) if mount.target != path => continue,
+            on => on.with_context(context)?.flags(),
+        };
+        for (flag, same) in [
+            (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+            (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+            (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        ] {
+            flags.set(same, on.contains(flag));
         }
-        mounts::mount("", &mount.target, "", flags, "")
-            .with_context(|| format!("making {} read-only", mount.target.display()))?;
+        match mounts::mount("", &mount.target, "", flags, "") {
+            // A directory of the mount that covers it happens to have the same name.
+            Err(Errno::EINVAL) if mount.target != path => {}
+            made => made.with_context(context)?,
+        }
     }
     Ok(())
 }
