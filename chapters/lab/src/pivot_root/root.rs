@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -10,6 +11,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use crate::Chapter::PivotRoot;
 use crate::Check;
 use crate::host::mounts_in;
+use crate::pivot_root::image;
 use crate::runtime::Lab;
 use crate::strace::each_failing;
 
@@ -43,6 +45,12 @@ pub(crate) const CHECKS: &[Check] = &[
         PivotRoot,
         "/proc is nosuid,nodev,noexec; /dev is a tmpfs, nosuid, of mode 755.",
         mount_flags,
+    ),
+    Check::new(
+        "descriptors-no-way-out",
+        PivotRoot,
+        "While the command is looked for, no descriptor of the host's is open for the image's links to lead through.",
+        descriptors_no_way_out,
     ),
     Check::new("working-directory", PivotRoot, "The command starts in /.", working_directory),
     Check::new(
@@ -165,4 +173,34 @@ fn unmount_fails(lab: &Lab) -> Result<()> {
 
 fn chdir_fails(lab: &Lab) -> Result<()> {
     each_failing(lab, "chdir")
+}
+
+fn descriptors_no_way_out(lab: &Lab) -> Result<()> {
+    let root = lab.folder("linked-root")?;
+    let busybox = image(lab)?.join("bin/busybox");
+    fs::create_dir(root.join("bin"))?;
+    fs::copy(&busybox, root.join("bin/busybox")).context("copying busybox")?;
+    // The host's program, beside the image; a descriptor of the host's anywhere on this disk leads there.
+    fs::copy(&busybox, lab.path("hosts-own")).context("copying busybox")?;
+    let option = root.to_str().context("the temporary directory's path is no text")?;
+    let mut links = Vec::new();
+    for number in 3..9 {
+        for up in ["..", "../..", "../../..", "../../../.."] {
+            links.push(format!("/proc/self/fd/{number}/{up}/hosts-own"));
+        }
+    }
+    for (number, link) in links.iter().enumerate() {
+        let directory = root.join(format!("link{number}"));
+        fs::create_dir(&directory)?;
+        symlink(link, directory.join("true"))?;
+    }
+    for (number, link) in links.iter().enumerate() {
+        let command = format!("/link{number}/true");
+        let outcome = lab.run([&command]).with(["--rootfs", option]).finish()?;
+        if outcome.status.success() {
+            return Err(outcome.differs(format!("no program at {command}, a link to {link}")));
+        }
+        outcome.refuses(&[126, 127])?;
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::Chapter::Run;
+use crate::Chapter::{Cgroups, Run};
 use crate::Check;
 use crate::process::Process;
 use crate::runtime::Lab;
@@ -33,6 +33,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Run,
         "run -ti sh works as a job of a shell that has job control itself.",
         job_of_shell,
+    ),
+    Check::new(
+        "terminal-failed-job",
+        Cgroups,
+        "A background run -t that fails early leaves the terminal to the shell that has it.",
+        failed_job,
     ),
     Check::new(
         "terminal-without-t",
@@ -130,6 +136,15 @@ fn ctrl_z(lab: &Lab) -> Result<()> {
     terminal.shows("# ")?;
     answers(&mut terminal)?;
     leave(terminal)
+}
+
+fn failed_job(lab: &Lab) -> Result<()> {
+    let mut terminal = Terminal::with_shell(lab, &["-i"])?;
+    terminal.shows("caller$ ")?;
+    terminal.types("\"$RUN\" run -t --cpuset-cpus 4000 sh &\n")?;
+    terminal.types("wait; echo $((40+2))-is-the-answer\n")?;
+    terminal.shows("42-is-the-answer")?;
+    terminal.belongs_to_the_caller()
 }
 
 fn job_of_shell(lab: &Lab) -> Result<()> {

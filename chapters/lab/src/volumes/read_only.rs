@@ -33,6 +33,12 @@ pub(crate) const CHECKS: &[Check] = &[
         read_only_below,
     ),
     Check::new(
+        "volume-read-only-covered",
+        Volumes,
+        "With :ro a mount below SRC that another one covers is no hindrance.",
+        read_only_covered,
+    ),
+    Check::new(
         "volume-read-only-apart",
         Volumes,
         "One volume's :ro does not make another one read-only, nor the host's own directory.",
@@ -109,4 +115,18 @@ fn read_only_apart(lab: &Lab) -> Result<()> {
 fn mount_fails(lab: &Lab) -> Result<()> {
     let source = source(lab, "source")?;
     each_failing_of(lab, "mount", || lab.sh("echo the command ran").with(volume(&source, "/data:ro")))
+}
+
+fn read_only_covered(lab: &Lab) -> Result<()> {
+    let source = source(lab, "source")?;
+    for directory in ["a", "a/b", "a"] {
+        // The last one hides the second, which is still in the mount table.
+        fs::create_dir_all(source.join(directory))?;
+        tmpfs(&source.join(directory), MsFlags::empty(), "")?;
+    }
+    lab.arranged()?;
+    let script = "touch /data/x /data/a/x 2>/dev/null; ls /data/a";
+    let outcome = lab.sh(script).with(volume(&source, "/data:ro")).finish()?;
+    outcome.succeeds()?.prints("")?;
+    Ok(())
 }

@@ -39,6 +39,12 @@ pub(crate) const CHECKS: &[Check] = &[
         target_loop,
     ),
     Check::new(
+        "volume-bad-makes-nothing",
+        Volumes,
+        "One DST that cannot be had is refused before any SRC is made, another volume's included.",
+        bad_makes_nothing,
+    ),
+    Check::new(
         "volume-target-kind",
         Volumes,
         "A directory on a file, or a file on a directory, is refused.",
@@ -139,6 +145,18 @@ fn target_hidden(lab: &Lab) -> Result<()> {
         } else {
             outcome.succeeds()?.prints("the host's\n")?;
         }
+    }
+    Ok(())
+}
+
+fn bad_makes_nothing(lab: &Lab) -> Result<()> {
+    let (good, bad) = (lab.path("good"), lab.path("bad"));
+    symlink("/dev", image(lab)?.join("devices"))?;
+    for target in ["/dev/new/deep", "/proc/new", "/devices/new"] {
+        let volumes = [volume(&good, "/data"), volume(&bad, target)].concat();
+        let outcome = lab.sh("echo ran").with(volumes).finish()?;
+        outcome.refuses(&[125])?;
+        see::same(&outcome.line, "the two SRC to exist:", (false, false), (good.exists(), bad.exists()))?;
     }
     Ok(())
 }
