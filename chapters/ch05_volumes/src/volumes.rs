@@ -79,8 +79,9 @@ pub fn mount_all(volumes: &[Volume], root: &Path) -> Result<()> {
     for volume in volumes {
         find_target(&root, volume).with_context(|| describe(volume))?;
     }
+    let mut taken = Vec::new();
     for volume in volumes {
-        mount(&root, volume).with_context(|| describe(volume))?;
+        taken.push(mount(&root, volume, &taken).with_context(|| describe(volume))?);
     }
     Ok(())
 }
@@ -89,15 +90,16 @@ fn describe(volume: &Volume) -> String {
     format!("mounting volume {} on {}", volume.source.display(), volume.target.display())
 }
 
-fn mount(root: &Root, volume: &Volume) -> Result<()> {
+/// Returns the path that the volume is mounted on, for the next ones to keep away from.
+fn mount(root: &Root, volume: &Volume, taken: &[PathBuf]) -> Result<PathBuf> {
     let target = match find_target(root, volume)? {
         Some(target) => target,
         None => make_target(root, volume)?,
     };
     let path = path_below(root, &target)?;
     debug!("open({path:?}, O_PATH) = {}", target.as_raw_fd());
-    let taken = mountinfo::read()?.iter().any(|mount| mount.target == path);
-    ensure!(!taken, "links in the image lead to where something is mounted already");
+    // What came along with another volume from the host may be covered, but no volume by the next one.
+    ensure!(!taken.contains(&path), "links in the image lead to where another volume is mounted already");
     if !volume.source.exists() {
         debug!("mkdir({:?}, 0755)", volume.source);
         let made = DirBuilder::new().recursive(true).mode(0o755).create(&volume.source);
@@ -107,7 +109,10 @@ fn mount(root: &Root, volume: &Volume) -> Result<()> {
     let target = format!("/proc/self/fd/{}", target.as_raw_fd());
     // MS_REC: with what is mounted below it on the host; else those places would show as empty.
     mounts::mount(&volume.source, target, "", MsFlags::MS_BIND | MsFlags::MS_REC, "")?;
-    if volume.read_only { make_read_only(&path) } else { Ok(()) }
+    if volume.read_only {
+        make_read_only(&path)?;
+    }
+    Ok(path)
 }
 
 /// Opens the target if it is there, following links as the container will see them: `/` is `root`, and so
