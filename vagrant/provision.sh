@@ -115,7 +115,8 @@ step "aufs"
 . /etc/os-release
 if [ ! -d /run/systemd/system ]; then
     echo "systemd did not start this machine, so the kernel is another one's: left as it is"
-elif modprobe -q aufs || { apt install "linux-modules-extra-$(uname -r)" && modprobe -q aufs; }; then
+elif modprobe -q aufs ||
+    { [ "$ID" = ubuntu ] && apt install "linux-modules-extra-$(uname -r)" && modprobe -q aufs; }; then
     echo aufs >/etc/modules-load.d/aufs.conf
     echo "loaded: $(modinfo -F filename aufs)"
 elif [ "$ID $VERSION_ID" = "ubuntu 20.04" ]; then
