@@ -12,6 +12,7 @@ mod aufs;
 mod cgroups;
 mod chapter;
 pub mod doctor;
+mod faults;
 mod hierarchy;
 mod host;
 mod outcome;
@@ -93,21 +94,38 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
         .flatten()
 }
 
+/// The checks that let everything go wrong.
+pub fn fault_checks() -> impl Iterator<Item = &'static Check> {
+    faults::CHECKS.iter().copied().flatten()
+}
+
 /// The whole of a chapter's `tests/checks.rs`: every check that applies, each as a test of its own.
 ///
 /// `cargo test -- --list` lists them, `cargo test -- WORD` runs those with WORD in their ids. With LAB_NEW_ONLY in
 /// the environment, only the checks that this chapter adds to those before it.
 pub fn main(chapter: Chapter, runtime: &'static str) -> ExitCode {
+    // For a machine so slow that what holds in all chapters is to be checked only once.
+    let new_only = std::env::var_os("LAB_NEW_ONLY").is_some();
+    run_all(checks().filter(|check| check.since == chapter || !new_only), chapter, runtime)
+}
+
+/// The whole of a chapter's `tests/faults.rs`, in the same way.
+pub fn faults(chapter: Chapter, runtime: &'static str) -> ExitCode {
+    run_all(fault_checks(), chapter, runtime)
+}
+
+fn run_all(
+    checks: impl Iterator<Item = &'static Check>,
+    chapter: Chapter,
+    runtime: &'static str,
+) -> ExitCode {
     let arguments = Arguments::from_args();
     let listing = arguments.list;
     if !listing && !nix::unistd::geteuid().is_root() {
         eprintln!("lab: these checks make containers, and only root can: run them as root or with sudo");
         return ExitCode::FAILURE;
     }
-    // For a machine so slow that what holds in all chapters is to be checked only once.
-    let new_only = std::env::var_os("LAB_NEW_ONLY").is_some();
-    let applies = |check: &&Check| check.applies_to(chapter) && (check.since == chapter || !new_only);
-    let trials = checks().filter(applies).map(|check| trial(check, chapter, runtime));
+    let trials = checks.filter(|check| check.applies_to(chapter)).map(|check| trial(check, chapter, runtime));
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
@@ -129,7 +147,7 @@ mod tests {
     #[test]
     fn ids_are_unique_and_kebab_case() {
         let mut seen = HashSet::new();
-        for check in checks() {
+        for check in checks().chain(fault_checks()) {
             assert!(seen.insert(check.id), "two checks are called {}", check.id);
             let kebab = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
             assert!(check.id.chars().all(kebab), "{} is not kebab-case", check.id);
@@ -138,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_check_says_one_sentence() {
-        for check in checks() {
+        for check in checks().chain(fault_checks()) {
             assert!(check.says.ends_with('.') && !check.says.contains('\n'), "{}: {}", check.id, check.says);
         }
     }

@@ -80,6 +80,11 @@ fn all() -> Vec<Process> {
 pub(crate) struct Process(pub(crate) i32);
 
 impl Process {
+    /// The thread that calls this, as a process.
+    pub(crate) fn this() -> Process {
+        Process(nix::unistd::gettid().as_raw())
+    }
+
     pub(crate) fn file(self, name: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/{name}", self.0))
     }

@@ -68,6 +68,10 @@ impl Lab {
         self.chapter.includes(chapter)
     }
 
+    pub(crate) fn chapter(&self) -> Chapter {
+        self.chapter
+    }
+
     /// The runtime's own path.
     pub(crate) fn program(&self) -> &Path {
         &self.program

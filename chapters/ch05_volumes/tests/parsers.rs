@@ -1,0 +1,42 @@
+//! What `-v` says, in all its forms and in none: the parser never panics, and lets no target out of the root.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Component;
+
+use ch05_volumes::volumes::parse_all;
+use proptest::prelude::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn never_panics(texts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..4)) {
+        let texts: Vec<OsString> = texts.iter().map(|text| OsStr::from_bytes(text).to_owned()).collect();
+        let _ = parse_all(&texts);
+    }
+
+    #[test]
+    fn what_is_taken_is_inside(texts in prop::collection::vec("[a./:rwo]{0,14}", 1..4)) {
+        let texts: Vec<OsString> = texts.iter().map(OsString::from).collect();
+        let Ok(volumes) = parse_all(&texts) else { return Ok(()) };
+        prop_assert_eq!(volumes.len(), texts.len());
+        for (number, volume) in volumes.iter().enumerate() {
+            prop_assert!(volume.source.is_absolute() && volume.target.is_absolute());
+            prop_assert!(volume.target.components().count() > 1);
+            prop_assert!(!volume.target.components().any(|part| part == Component::ParentDir));
+            for other in &volumes[..number] {
+                // No two on one target, and none below one that is mounted later.
+                prop_assert!(!other.target.starts_with(&volume.target));
+            }
+        }
+    }
+
+    #[test]
+    fn the_parts_come_back(source in "/[^:\0]{0,10}", target in "/[^:\0./][^:\0.]{0,10}", mode in "(:ro|:rw)?") {
+        let volumes = parse_all(&[OsString::from(format!("{source}:{target}{mode}"))]).unwrap();
+        prop_assert_eq!(volumes[0].target.as_os_str(), OsStr::new(&target));
+        prop_assert_eq!(&volumes[0].source, &std::path::absolute(&source).unwrap());
+        prop_assert_eq!(volumes[0].read_only, mode == ":ro");
+    }
+}

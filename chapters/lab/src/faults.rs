@@ -1,0 +1,19 @@
+//! Faults: every system call of a run fails once, and every process of the runtime is killed at each of them.
+//!
+//! Nothing here knows what a chapter does. The list of calls comes from a trace of the run itself, so a new step,
+//! or a new chapter, is covered on the day it is written.
+
+mod data;
+mod fail;
+mod hostile;
+mod kill;
+mod log;
+mod own_cgroups;
+mod scene;
+mod tracer;
+mod walls;
+
+use crate::Check;
+
+pub(crate) const CHECKS: &[&[Check]] =
+    &[fail::CHECKS, kill::CHECKS, data::CHECKS, hostile::CHECKS, log::CHECKS, walls::CHECKS];

@@ -1,0 +1,158 @@
+//! Each system call fails once, with each error that it can fail with.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use nix::errno::Errno;
+
+use super::scene::{Call, Scene, Verdict, all_right};
+use super::tracer::{What, Who};
+use crate::Chapter::Run;
+use crate::Check;
+use crate::runtime::Lab;
+use crate::see;
+
+pub(crate) const CHECKS: &[Check] = &[
+    Check::new(
+        "every-call-eperm",
+        Run,
+        "Whichever call fails with EPERM, the command runs as asked or not at all, and nothing is left.",
+        |lab| every_call(lab, Errno::EPERM),
+    )
+    .without_container(),
+    Check::new(
+        "every-call-enospc",
+        Run,
+        "Whichever call fails with ENOSPC, the command runs as asked or not at all, and nothing is left.",
+        |lab| every_call(lab, Errno::ENOSPC),
+    )
+    .without_container(),
+    Check::new(
+        "every-call-eintr",
+        Run,
+        "Whichever call is interrupted, the command runs as asked or not at all, and nothing is left.",
+        |lab| every_call(lab, Errno::EINTR),
+    )
+    .without_container(),
+];
+
+/// Calls that have no way to fail, by their manual pages.
+const NEVER_FAIL: [&str; 9] =
+    ["geteuid", "getuid", "getegid", "getgid", "getpid", "gettid", "umask", "exit_group", "rt_sigreturn"];
+
+/// Calls for memory. Without memory Rust aborts: that is the same as being killed there, which is another check.
+const MEMORY: [&str; 6] = ["brk", "mmap", "munmap", "mremap", "mprotect", "madvise"];
+
+/// Calls whose manual pages list EINTR.
+const INTERRUPTIBLE: [&str; 21] = [
+    "open",
+    "openat",
+    "openat2",
+    "close",
+    "read",
+    "pread64",
+    "write",
+    "pwrite64",
+    "flock",
+    "wait4",
+    "waitid",
+    "poll",
+    "ppoll",
+    "rt_sigtimedwait",
+    "dup2",
+    "dup3",
+    "statfs",
+    "fstatfs",
+    "getrandom",
+    "ftruncate",
+    "ioctl",
+];
+
+/// Calls that only ask whether something is there, and what it is.
+const LOOKS: [&str; 8] =
+    ["stat", "lstat", "statx", "newfstatat", "access", "faccessat", "faccessat2", "readlink"];
+
+fn can_fail(call: &Call, errno: Errno) -> bool {
+    let name = call.name.as_str();
+    match errno {
+        _ if NEVER_FAIL.contains(&name) || MEMORY.contains(&name) => false,
+        Errno::EINTR => INTERRUPTIBLE.contains(&name),
+        // Of these errors they have only EINTR. (sigwait(3) could not even pass on another.)
+        _ => name != "close" && name != "rt_sigtimedwait",
+    }
+}
+
+fn every_call(lab: &Lab, errno: Errno) -> Result<()> {
+    let scene = Scene::new(lab)?;
+    let mut table: BTreeMap<(Who, &str), Vec<Verdict>> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for call in scene.calls.iter().filter(|call| can_fail(call, errno)) {
+        match one(&scene, call, errno) {
+            Ok(verdict) => table.entry((call.who, &call.name)).or_default().push(verdict),
+            Err(error) => {
+                wrong.push((call, error));
+                scene.recover();
+            }
+        }
+    }
+    tell(lab, errno, &table);
+    all_right(&scene, &wrong)
+}
+
+fn one(scene: &Scene<'_>, call: &Call, errno: Errno) -> Result<Verdict> {
+    let seen = scene.carry_out(Some(call.fault(What::Fails(errno))))?;
+    let did = &seen.outcome.line;
+    if !seen.hit && call.name == "read" {
+        return Ok(Verdict::NotReached);
+    }
+    see::same(did, "the call to be made:", true, seen.hit)?;
+    // A look that failed may be taken for a look that saw nothing, and lead to an error with another reason.
+    let reason = if LOOKS.contains(&call.name.as_str()) { "(E".to_string() } else { format!("({errno:?})") };
+    let verdict = scene.verdict(&seen.outcome, Some(&reason))?;
+    scene.no_process_left(did)?;
+    if verdict != Verdict::RanWithError || !scene.mounts_on_host() {
+        scene.lab.host_unchanged(did)?;
+    }
+    if verdict == Verdict::RanWithError {
+        // It was a step of the clean-up that failed, and the next run has to do it.
+        scene.verdict(&scene.carry_out(None)?.outcome, None)?;
+        scene.host_is_as_before(did)?;
+    }
+    scene.nothing_is_left(did)?;
+    Ok(verdict)
+}
+
+/// The table for the log: how often each call was made, and what came of its failing each time.
+fn tell(lab: &Lab, errno: Errno, table: &BTreeMap<(Who, &str), Vec<Verdict>>) {
+    let count = |verdicts: &[Verdict], which| verdicts.iter().filter(|verdict| **verdict == which).count();
+    let mut text = format!(
+        "{:?} {errno:?}: r refused, . ran as asked, e ran and told of an error, p panicked, - not reached\n",
+        lab.chapter()
+    );
+    let mut total = 0;
+    for ((who, name), verdicts) in table {
+        let marks: String = verdicts
+            .iter()
+            .map(|verdict| match verdict {
+                Verdict::Refused => 'r',
+                Verdict::Ran => '.',
+                Verdict::RanWithError => 'e',
+                Verdict::Panicked => 'p',
+                Verdict::NotReached => '-',
+            })
+            .collect();
+        let who = format!("{who:?}").to_lowercase();
+        text += &format!("  {who:6} {name:16} {:4}  {marks}\n", verdicts.len());
+        total += verdicts.len();
+    }
+    let all: Vec<_> = table.values().flatten().copied().collect();
+    text += &format!(
+        "  {total} faults: {} refused, {} ran as asked, {} ran and told of an error, {} panicked, {} not reached\n",
+        count(&all, Verdict::Refused),
+        count(&all, Verdict::Ran),
+        count(&all, Verdict::RanWithError),
+        count(&all, Verdict::Panicked),
+        count(&all, Verdict::NotReached)
+    );
+    println!("{text}");
+}

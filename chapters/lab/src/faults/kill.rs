@@ -1,0 +1,115 @@
+//! SIGKILL at each system call: for `run` itself, which cannot clean up any more, and for its child.
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+
+use super::scene::{Call, Scene, Verdict, all_right};
+use super::tracer::{What, Who};
+use crate::Chapter::Run;
+use crate::Check;
+use crate::runtime::Lab;
+use crate::see;
+
+pub(crate) const CHECKS: &[Check] = &[
+    Check::new(
+        "parent-killed-anywhere",
+        Run,
+        "Killed before any of its system calls, run leaves nothing that the next one does not take away.",
+        parent_killed,
+    )
+    .without_container(),
+    Check::new(
+        "child-killed-anywhere",
+        Run,
+        "If the child is killed before any of its system calls, run ends with 137 and leaves nothing.",
+        child_killed,
+    )
+    .without_container(),
+    Check::new(
+        "cleaners-at-once",
+        Run,
+        "Ten runs that find the leftovers of killed ones take them away together, and all work.",
+        cleaners,
+    ),
+];
+
+fn each_call(scene: &Scene<'_>, who: Who, one: fn(&Scene<'_>, &Call) -> Result<()>) -> Result<()> {
+    let mut wrong = Vec::new();
+    let calls: Vec<_> = scene.calls.iter().filter(|call| call.who == who).collect();
+    for call in &calls {
+        if let Err(error) = one(scene, call) {
+            wrong.push((*call, error));
+            scene.recover();
+        }
+    }
+    println!(
+        "{:?}: {} killed before each of its {} calls",
+        scene.lab.chapter(),
+        format!("{who:?}").to_lowercase(),
+        calls.len()
+    );
+    all_right(scene, &wrong)
+}
+
+fn parent_killed(lab: &Lab) -> Result<()> {
+    let mut scene = Scene::new(lab)?;
+    let living = scene.start_living()?;
+    each_call(&scene, Who::Parent, |scene, call| {
+        let seen = scene.carry_out(Some(call.fault(What::Kills)))?;
+        let did = &seen.outcome.line;
+        if !seen.hit && call.name == "read" {
+            return Ok(()); // there was less to read
+        }
+        see::same(did, "the call to be made:", true, seen.hit)?;
+        scene.no_process_left(did)?;
+        if !scene.mounts_on_host() {
+            scene.lab.host_unchanged(did)?;
+        }
+        // The next run takes away what is left.
+        let next = scene.carry_out(None)?;
+        see::same(did, "the next run to be", Verdict::Ran, scene.verdict(&next.outcome, None)?)?;
+        scene.host_is_as_before(did)?;
+        scene.nothing_is_left(did)
+    })?;
+    living.map_or(Ok(()), |living| living.kill_command()?.exits(137).map(drop))
+}
+
+/// What killed runs leave is taken away by many others at once, and what is alive stays.
+fn cleaners(lab: &Lab) -> Result<()> {
+    lab.runtime_was_killed();
+    let mut scene = Scene::new(lab)?;
+    let living = scene.start_living()?;
+    for round in 0..5 {
+        let dead = (0..5).map(|_| scene.start_idle()).collect::<Result<Vec<_>>>()?;
+        for mut run in dead {
+            run.container()?;
+            run.signal(Signal::SIGKILL);
+            run.finish()?;
+        }
+        scene.no_process_left("killing five runs")?;
+        let runs = (0..10).map(|_| scene.start()).collect::<Result<Vec<_>>>()?;
+        for run in runs {
+            let outcome = run.finish()?;
+            scene.ran(&outcome)?;
+        }
+        let did = format!("ten runs at once after five that were killed, for the {}. time", round + 1);
+        scene.host_is_as_before(&did)?;
+        scene.nothing_is_left(&did)?;
+    }
+    living.map_or(Ok(()), |living| living.kill_command()?.exits(137).map(drop))
+}
+
+fn child_killed(lab: &Lab) -> Result<()> {
+    let scene = Scene::new(lab)?;
+    each_call(&scene, Who::Child, |scene, call| {
+        let seen = scene.carry_out(Some(call.fault(What::Kills)))?;
+        let did = &seen.outcome.line;
+        if !seen.hit && call.name == "read" {
+            return Ok(()); // there was less to read
+        }
+        see::same(did, "the call to be made:", true, seen.hit)?;
+        seen.outcome.exits(137)?.prints("")?.complains("")?;
+        scene.host_is_as_before(did)?;
+        scene.nothing_is_left(did)
+    })
+}

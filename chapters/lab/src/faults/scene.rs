@@ -1,0 +1,384 @@
+//! What every fault is tried on: a run that uses all that its chapter can do, and proves how it was confined.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use super::own_cgroups::{OwnCgroups, same_paths};
+use super::tracer::{self, Fault, Seen, What, Who};
+use crate::Chapter::{Aufs, Cgroups, PivotRoot, Volumes};
+use crate::aufs;
+use crate::outcome::Outcome;
+use crate::process::Process;
+use crate::running::Running;
+use crate::runtime::{Lab, Run};
+use crate::see::{self, SOON, wait_for};
+use crate::strace;
+
+/// The command's own exit status.
+const STATUS: i32 = 7;
+
+/// Says how the command is confined. Its first word means that it ran; its last, that it ran to its end.
+const EVIDENCE: &str = "
+    echo ran as $$; cat /proc/sys/kernel/hostname; umask; env | sort; ls /proc/self/fd;
+    grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status; cut -d ' ' -f 6 /proc/self/stat; cut -d ' ' -f 2-4 /proc/mounts | sed s/,lowerdir.*//;
+    for kind in mnt uts ipc pid net; do readlink /proc/self/ns/$kind | grep -qxF -e \"$0\" -e \"$1\" -e \"$2\" -e \"$3\" -e \"$4\" && echo host; done;
+    cut -d : -f 3 /proc/self/cgroup | sed 's|[^/]*$||';";
+
+/// Only where the root and /dev are the container's own.
+const DEVICES: &str =
+    " stat -c '%n %a %t %T' /dev/*; for link in fd stdin stdout stderr; do readlink /dev/$link; done;";
+
+/// Only where the host's cgroup files are in sight.
+const LIMITS: &str = " id=$(sed -n 's|.*/byhand/||p' /proc/self/cgroup | head -n 1); cd /sys/fs/cgroup;
+    for file in memory/@/memory.limit_in_bytes memory/@/memory.memsw.limit_in_bytes cpu/@/cpu.shares cpuset/@/cpuset.cpus pids/@/pids.max \
+     @/memory.max @/memory.swap.max @/cpu.weight @/cpuset.cpus @/pids.max; do cat \"${file%@*}byhand/$id${file#*@}\" 2> /dev/null; done;";
+
+/// Only with volumes.
+const DATA: &str = " cat /data/file; echo inside > /data/new; ls /data /made; echo x 2> /dev/null > /fixed/new; cat /fixed/file;";
+
+/// One call of the runtime's own, after what the loader and the language do at each start.
+#[derive(Debug, Clone)]
+pub(super) struct Call {
+    pub(super) who: Who,
+    /// The kernel's number of the call.
+    pub(super) call: u64,
+    /// Which of the process's calls of this number.
+    pub(super) occurrence: usize,
+    pub(super) name: String,
+}
+
+/// How a run with a fault went on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// As if nothing had been.
+    Ran,
+    /// The command ran as asked, and then the runtime said what had failed.
+    RanWithError,
+    /// The command did not run, and one line says why.
+    Refused,
+    /// The command did not run, because a library that was in use took the error for impossible.
+    Panicked,
+    /// The run went on without that call, as long files take more calls to read than short ones.
+    NotReached,
+}
+
+/// A lab, and in it a run whose every step can be made to fail.
+pub(super) struct Scene<'a> {
+    pub(super) lab: &'a Lab,
+    /// The container's cgroups come in here, and nobody else's.
+    cgroups: OwnCgroups<'a>,
+    options: Vec<String>,
+    script: String,
+    stand_in: bool,
+    /// The runtime's own calls in an undisturbed run.
+    pub(super) calls: Vec<Call>,
+    /// What such a run prints.
+    evidence: Vec<u8>,
+    before: State,
+}
+
+/// What must be there again after each run: directories of containers, cgroups, processes.
+struct State {
+    files: Vec<PathBuf>,
+    cgroups: Vec<PathBuf>,
+    processes: Vec<Process>,
+}
+
+impl<'a> Scene<'a> {
+    pub(super) fn new(lab: &'a Lab) -> Result<Scene<'a>> {
+        strace::required()?;
+        let all_limits = lab.has(Cgroups) && !lab.has(PivotRoot);
+        let controllers: &[&str] = match (lab.has(Cgroups), all_limits) {
+            (false, _) => &[],
+            (true, false) => &["memory"],
+            (true, true) => &["memory", "cpu", "cpuset", "pids"],
+        };
+        let cgroups = OwnCgroups::new(lab, controllers)?;
+        let mut options = vec!["--hostname".to_string(), "inside".to_string()];
+        if cgroups.any() {
+            options.extend(["-m", "100m"].map(String::from));
+            if all_limits {
+                let more = ["--cpu-shares", "512", "--cpuset-cpus", "0", "--pids-limit", "50"];
+                options.extend(more.map(String::from));
+            }
+        }
+        let mut script = EVIDENCE.to_string();
+        if lab.has(PivotRoot) {
+            script += DEVICES;
+        } else if lab.has(Cgroups) {
+            script += LIMITS;
+        }
+        if lab.has(Volumes) {
+            script += DATA;
+            fs::write(lab.folder("data")?.join("file"), "the host's\n")?;
+            fs::write(lab.folder("fixed")?.join("file"), "to be read\n")?;
+            for volume in ["data:/data", "made:/made/deep", "fixed:/fixed:ro"] {
+                options.extend(["-v".to_string(), lab.path(volume).to_string_lossy().into_owned()]);
+            }
+        }
+        script += &format!(" echo end; exit {STATUS}");
+        let stand_in = lab.has(Aufs) && !aufs::on_this_kernel();
+        let before = State { files: Vec::new(), cgroups: Vec::new(), processes: Vec::new() };
+        let (calls, evidence) = (Vec::new(), Vec::new());
+        let mut scene = Scene { lab, cgroups, options, script, stand_in, calls, evidence, before };
+        scene.look()?;
+        Ok(scene)
+    }
+
+    /// Finds out how the run goes if nothing goes wrong.
+    fn look(&mut self) -> Result<()> {
+        // What is made only once is made now.
+        self.carry_out(None)?;
+        let start = tracer::carry_out(self.lab.run(["--help"]), None, false, &|| {})?.calls;
+        let seen = self.carry_out(None)?;
+        self.evidence = seen.outcome.stdout.clone();
+        let text = seen.outcome.output();
+        let whole = text.starts_with("ran as 1\ninside\n0022\n") && text.ends_with("\nend\n");
+        if !whole || text.contains("host\n") && !text.contains("the host's\n") {
+            return Err(seen.outcome.differs("a command that proves to run confined"));
+        }
+        self.verdict(&seen.outcome, None)?;
+        let names = self.names()?;
+        self.calls.clear();
+        let startup = start.iter().zip(&seen.calls).take_while(|(one, other)| one == other).count();
+        let mut occurrences: HashMap<(Who, u64), usize> = HashMap::new();
+        for (index, (who, call)) in seen.calls.into_iter().enumerate() {
+            let occurrence = occurrences.entry((who, call)).and_modify(|count| *count += 1).or_insert(1);
+            if index < startup || who == Who::Helper {
+                continue;
+            }
+            let name = names.get(&call).cloned().unwrap_or_else(|| format!("call-{call}"));
+            self.calls.push(Call { who, call, occurrence: *occurrence, name });
+        }
+        self.settle()
+    }
+
+    /// Takes the present state for the one that every run must leave.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        let files = self.files();
+        self.before = State { files, cgroups: self.cgroups.list(), processes: self.lab.mark().processes() };
+        self.lab.arranged()
+    }
+
+    /// The names of calls by their numbers, as strace has them.
+    fn names(&self) -> Result<HashMap<u64, String>> {
+        let mut names = HashMap::new();
+        // Where there is no aufs to mount, the run shall get further than that.
+        let as_if: &[&str] =
+            if self.stand_in { &["-n", "-e", "inject=mount:retval=0:when=1"] } else { &["-n"] };
+        for run in [self.run(), self.lab.run(["--help"])] {
+            let (_, trace) = strace::traced(self.lab, as_if, run)?;
+            for line in trace.lines() {
+                // 4711  [ 257] openat(...
+                let Some((number, rest)) = line.split_once('[').and_then(|(_, rest)| rest.split_once(']'))
+                else {
+                    continue;
+                };
+                let name = rest.trim_start().split('(').next().unwrap_or_default();
+                if let Ok(number) = number.trim().parse()
+                    && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+                {
+                    names.insert(number, name.to_string());
+                }
+            }
+        }
+        Ok(names)
+    }
+
+    fn run(&self) -> Run<'a> {
+        let namespace = |kind| Process::this().namespace(kind).unwrap_or_default();
+        let hosts = ["mnt", "uts", "ipc", "pid", "net"].map(|kind| namespace(kind).into_os_string());
+        let command = ["sh", "-c", self.script.as_str()].map(std::ffi::OsString::from);
+        let run = self.lab.run(command.into_iter().chain(hosts)).with(&self.options);
+        run.variable("RUST_BACKTRACE", "0")
+    }
+
+    /// The run, with a fault in it.
+    pub(super) fn carry_out(&self, fault: Option<Fault>) -> Result<Seen> {
+        self.carry_out_while(fault, &|| {})
+    }
+
+    /// The run, and what happens while it waits.
+    pub(super) fn carry_out_while(&self, fault: Option<Fault>, meanwhile: &dyn Fn()) -> Result<Seen> {
+        for made in ["data/new", "fixed/new"] {
+            let _ = fs::remove_file(self.lab.path(made));
+        }
+        let _ = fs::remove_dir(self.lab.path("made/deep"));
+        let _ = fs::remove_dir(self.lab.path("made"));
+        let mut seen = tracer::carry_out(self.run(), fault, self.stand_in, meanwhile)?;
+        seen.outcome.line = "the run of this check, shown at the end".to_string();
+        Ok(seen)
+    }
+
+    /// What a fault has led to. An error if it is none of what is allowed. `reason` is what the line on stderr must
+    /// have in it, if there is one.
+    pub(super) fn verdict(&self, outcome: &Outcome, reason: Option<&str>) -> Result<Verdict> {
+        let panicked = |library: &str| outcome.error().contains(&format!("/{library}-"));
+        if outcome.stdout.is_empty()
+            && self.lab.has(Volumes)
+            && ["pathrs", "rustix"].into_iter().any(panicked)
+        {
+            // pathrs trusts /proc only after many looks at it, and panics where these fail.
+            return Ok(Verdict::Panicked);
+        }
+        if outcome.stdout.is_empty() {
+            outcome.refuses(&[125, 126, 127])?;
+        } else if outcome.stdout != self.evidence {
+            return Err(see::differs(
+                &outcome.line,
+                "no output, or that of an undisturbed run",
+                format!("{}; stderr {:?}", different_lines(&self.evidence, &outcome.stdout), outcome.error()),
+            ));
+        } else if outcome.status.code() == Some(STATUS) {
+            outcome.complains("")?;
+            return Ok(Verdict::Ran);
+        } else {
+            outcome.exits(125)?;
+        }
+        let error = outcome.error();
+        if error.lines().count() != 1 {
+            return Err(outcome.differs("one line on stderr that says why"));
+        }
+        if let Some(reason) = reason
+            && !error.contains(reason)
+        {
+            return Err(outcome.differs(format!("{reason:?} on stderr")));
+        }
+        Ok(if outcome.stdout.is_empty() { Verdict::Refused } else { Verdict::RanWithError })
+    }
+
+    /// Lets a run take away what one with a wrong end has left, so that the next fault starts afresh.
+    pub(super) fn recover(&self) {
+        let _ = self.no_process_left("").and_then(|()| self.carry_out(None));
+    }
+
+    /// Whether a container of this chapter has a mount on the host, which a killed run leaves there.
+    pub(super) fn mounts_on_host(&self) -> bool {
+        self.lab.has(Aufs)
+    }
+
+    /// The shell line of the run.
+    pub(super) fn line(&self) -> String {
+        self.run().line()
+    }
+
+    /// The runtime's options for all that.
+    pub(super) fn options(&self) -> &[String] {
+        &self.options
+    }
+
+    /// Starts a container with all that the chapter has, which does nothing.
+    pub(super) fn start_idle(&self) -> Result<Running<'a>> {
+        self.lab.run(["sleep", "1000"]).with(&self.options).start()
+    }
+
+    /// Starts the run without a tracer.
+    pub(super) fn start(&self) -> Result<Running<'a>> {
+        self.run().start()
+    }
+
+    /// Fails unless the command ran to its end with all its limits. Others may have written in its volume.
+    pub(super) fn ran(&self, outcome: &Outcome) -> Result<()> {
+        outcome.exits(STATUS)?.complains("")?;
+        if outcome.output().ends_with("\nend\n") { Ok(()) } else { Err(outcome.differs("all of its output")) }
+    }
+
+    /// Starts a container that lives on, if this kernel can. It has to stay as it is, whatever the others do.
+    pub(super) fn start_living(&mut self) -> Result<Option<Running<'a>>> {
+        if self.stand_in {
+            return Ok(None);
+        }
+        let mut living = self.lab.sh("echo ready; exec sleep 1000").with(&self.options).start()?;
+        living.wrote("ready")?;
+        self.look()?; // some things are there already now, and need not be made
+        Ok(Some(living))
+    }
+
+    /// Fails if a process is left, or the host's mounts or name have changed.
+    pub(super) fn host_is_as_before(&self, did: &str) -> Result<()> {
+        self.no_process_left(did)?;
+        self.lab.host_unchanged(did)
+    }
+
+    pub(super) fn no_process_left(&self, did: &str) -> Result<()> {
+        let left = || {
+            let all = self.lab.mark().processes();
+            all.into_iter().filter(|process| !self.before.processes.contains(process)).collect::<Vec<_>>()
+        };
+        if wait_for(SOON, || Ok(left().is_empty().then_some(())))?.is_some() {
+            return Ok(());
+        }
+        let left: Vec<_> = left().iter().map(|process| process.command()).collect();
+        Err(see::differs(did, "no process left", format!("{left:?}")))
+    }
+
+    /// Fails if a directory or a cgroup of a container's is left, or gone.
+    pub(super) fn nothing_is_left(&self, did: &str) -> Result<()> {
+        same_paths(did, "the state directory", &self.before.files, &self.files())?;
+        same_paths(did, "the cgroup tree", &self.before.cgroups, &self.cgroups.list())?;
+        if self.lab.has(Volumes) {
+            let text = fs::read_to_string(self.lab.path("data/file")).unwrap_or_default();
+            see::same(did, "in the volume's file", "the host's\n", text.as_str())?;
+            see::same(did, "a file in the read-only volume:", false, self.lab.path("fixed/new").exists())?;
+        }
+        Ok(())
+    }
+
+    /// What is in the state directory, three levels deep: images, and what containers have.
+    fn files(&self) -> Vec<PathBuf> {
+        let mut list = Vec::new();
+        list_to_depth(&self.lab.state(), 3, &mut list);
+        list.retain(|path| !path.starts_with(self.lab.state().join("images/busybox")));
+        list.sort();
+        list
+    }
+}
+
+/// In which lines two texts differ.
+fn different_lines(expected: &[u8], saw: &[u8]) -> String {
+    let [expected, saw] = [expected, saw].map(String::from_utf8_lossy);
+    let only_in = |one: &str, other: &str| {
+        let lines = one.lines().filter(|line| !other.lines().any(|theirs| theirs == *line));
+        lines.map(str::to_string).collect::<Vec<_>>()
+    };
+    format!("missing {:?}, more {:?}", only_in(&expected, &saw), only_in(&saw, &expected))
+}
+
+fn list_to_depth(directory: &Path, depth: u32, list: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        list.push(entry.path());
+        if depth > 1 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            list_to_depth(&entry.path(), depth - 1, list);
+        }
+    }
+}
+
+impl Call {
+    /// The fault that falls on it.
+    pub(super) fn fault(&self, what: What) -> Fault {
+        Fault { who: self.who, call: self.call, occurrence: self.occurrence, what }
+    }
+
+    /// For messages: `the child's openat number 3`.
+    pub(super) fn described(&self) -> String {
+        let whose = match self.who {
+            Who::Parent => "run's",
+            Who::Child => "the child's",
+            Who::Helper => "a helper's",
+        };
+        format!("{whose} {} number {}", self.name, self.occurrence)
+    }
+}
+
+/// Fails with all that went wrong, each with the fault that it came from.
+pub(super) fn all_right(scene: &Scene<'_>, wrong: &[(&Call, anyhow::Error)]) -> Result<()> {
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let each: Vec<_> =
+        wrong.iter().map(|(call, error)| format!("at {}:\n{error:#}", call.described())).collect();
+    bail!("{} faults with a wrong end:\n{}\nThe run: {}", wrong.len(), each.join("\n"), scene.line())
+}
