@@ -10,9 +10,10 @@ use anyhow::{Context, Result};
 use ch01_run::mounts;
 use ch02_cgroups::lock;
 use ch03_pivot_root::state;
-use log::{error, warn};
+use log::{debug, error, warn};
 use nix::errno::Errno;
 use nix::mount::MsFlags;
+use nix::sched::{CloneFlags, unshare};
 
 /// The directory `containers/<id>` with `upper`, `work` and `merged` in it. Dropped, it is removed; its mount is
 /// not its own to undo, for it was made in the container's mount namespace and ends with that.
@@ -92,6 +93,14 @@ impl Drop for Workspace {
     }
 }
 
+/// Gives this process a mount table of its own, which nobody else changes. On the host, something could be mounted
+/// in the workspace between our look into mountinfo and the end of the delete; from here, the delete cannot reach it.
+fn leave_host_mounts() -> Result<()> {
+    debug!("unshare(CLONE_NEWNS)");
+    unshare(CloneFlags::CLONE_NEWNS).context("leaving the host's mount namespace")?;
+    mounts::make_private()
+}
+
 /// Removes the workspaces of runs that were killed. The kernel has long unmounted them.
 fn remove_leftovers(containers: &Path) -> Result<()> {
     for (directory, _lock) in lock::leftovers(containers)? {
@@ -120,6 +129,7 @@ fn is_in_use(directory: &Path) -> Result<bool> {
 }
 
 fn remove(directory: &Path) -> Result<()> {
+    leave_host_mounts()?;
     // By rmdir and not with the rest: this is where a mount would be, if anything had gone wrong.
     state::remove_directory(&directory.join("merged"))?;
     state::remove_tree(directory)
