@@ -1,3 +1,4 @@
+// ANCHOR: head
 //! The image: a directory that will be a container's root. symlink(2), rename(2), flock(2), busybox(1).
 
 use std::env;
@@ -13,13 +14,17 @@ use ch02_cgroups::lock;
 use log::{debug, error};
 
 use crate::{state, tarball};
+// ANCHOR_END: head
 
+// ANCHOR: constants
 /// What a file system hierarchy has, besides the directories that programs are in; all of mode 755.
 const DIRECTORIES: [&str; 8] = ["bin", "dev", "etc", "home", "proc", "sys", "usr", "var"];
 
 /// Names under which distributions install busybox. A static one comes first: it needs no libraries.
 const BUSYBOX_NAMES: [&str; 3] = ["busybox.static", "busybox-static", "busybox"];
+// ANCHOR_END: constants
 
+// ANCHOR: checked
 /// Checks the directory that the user wants as a root, and returns its absolute path without links.
 pub fn checked(directory: &Path) -> Result<PathBuf> {
     let context = || format!("using {directory:?} as the root");
@@ -28,7 +33,9 @@ pub fn checked(directory: &Path) -> Result<PathBuf> {
     ensure!(entries.next().is_some(), "the root {directory:?} is an empty directory");
     directory.canonicalize().with_context(context)
 }
+// ANCHOR_END: checked
 
+// ANCHOR: busybox
 /// The busybox image below the state directory, made first if it is not there: from
 /// `images/busybox.tar`, or else from the host's own busybox. Returns its path.
 ///
@@ -60,7 +67,9 @@ pub fn busybox(state_directory: &Path) -> Result<PathBuf> {
     fs::rename(&unfinished.0, &image).with_context(|| format!("renaming {:?} to {image:?}", unfinished.0))?;
     Ok(image)
 }
+// ANCHOR_END: busybox
 
+// ANCHOR: unfinished
 /// An image being made. Dropped before it was renamed, it is removed.
 struct Unfinished(PathBuf);
 
@@ -71,7 +80,9 @@ impl Drop for Unfinished {
         }
     }
 }
+// ANCHOR_END: unfinished
 
+// ANCHOR: find_busybox
 /// The host's busybox, in PATH or where distributions have it.
 fn find_busybox() -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
@@ -90,7 +101,9 @@ fn find_busybox() -> Result<PathBuf> {
          (apt-get install busybox-static)"
     )
 }
+// ANCHOR_END: find_busybox
 
+// ANCHOR: from_host
 /// Makes an image in the directory `root` of the host's busybox: one program that is all commands.
 fn from_host(busybox: &Path, root: &Path) -> Result<()> {
     for directory in DIRECTORIES {
@@ -117,7 +130,9 @@ fn from_host(busybox: &Path, root: &Path) -> Result<()> {
     }
     Ok(())
 }
+// ANCHOR_END: from_host
 
+// ANCHOR: libraries
 /// The libraries that a program is loaded with, none if it is static. ldd(1) knows; each line has the
 /// path of one after `=>`, or at its start for the loader.
 fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
@@ -128,7 +143,9 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     let text = String::from_utf8_lossy(&ldd.stdout);
     Ok(text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect())
 }
+// ANCHOR_END: libraries
 
+// ANCHOR: helpers
 /// Runs a program and returns what it prints.
 fn output(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("running {command:?}"))?;
@@ -146,3 +163,4 @@ fn copy_program(from: &Path, to: &Path) -> Result<()> {
 fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("writing {path:?}"))
 }
+// ANCHOR_END: helpers

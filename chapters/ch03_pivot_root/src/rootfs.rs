@@ -1,3 +1,4 @@
+// ANCHOR: head
 //! The container's own root: pivot_root(2), mount(2), umount2(2), mknod(2), pts(4), null(4).
 
 use std::fs;
@@ -11,7 +12,9 @@ use log::debug;
 use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod, umask};
 use nix::unistd::{chdir, pivot_root};
+// ANCHOR_END: head
 
+// ANCHOR: devices
 /// The devices that every program counts on, with their major and minor numbers: devices.txt of the kernel.
 const DEVICES: [(&str, u64, u64); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
@@ -23,7 +26,9 @@ const DEVICE_LINKS: [(&str, &str); 4] = [
     ("stdout", "/proc/self/fd/1"),
     ("stderr", "/proc/self/fd/2"),
 ];
+// ANCHOR_END: devices
 
+// ANCHOR: bind_to_itself
 /// Mounts a directory on itself: pivot_root(2) takes only a mount point as the new root.
 ///
 /// MS_REC brings along what is mounted below it, as the user sees it on the host.
@@ -31,7 +36,9 @@ pub fn bind_to_itself(directory: &Path) -> Result<()> {
     mounts::mount(directory, directory, "", MsFlags::MS_BIND | MsFlags::MS_REC, "")
         .with_context(|| format!("binding {} to itself", directory.display()))
 }
+// ANCHOR_END: bind_to_itself
 
+// ANCHOR: pivot
 /// Makes the mount point `root` the root of this mount namespace, and leaves nothing of the old one in it.
 ///
 /// Not chroot(2): that only changes where `/` starts for one process, and the old root stays mounted
@@ -47,14 +54,18 @@ pub fn pivot(root: &Path) -> Result<()> {
     umount2(".", MntFlags::MNT_DETACH).context("unmounting the old root")?;
     change_directory(Path::new("/"))
 }
+// ANCHOR_END: pivot
 
+// ANCHOR: mount_proc
 /// Mounts the container's own `/proc`. Only after [`pivot`]: a link at that name in the image can now
 /// lead nowhere but into the image.
 pub fn mount_proc() -> Result<()> {
     make_mount_point("/proc")?;
     mounts::mount_proc()
 }
+// ANCHOR_END: mount_proc
 
+// ANCHOR: mount_dev
 /// Mounts a small `/dev` of the container's own, in memory, with the devices every program counts on. It has
 /// none of the host's disks; but root inside could still make such a node, for nothing forbids that yet.
 pub fn mount_dev() -> Result<()> {
@@ -77,7 +88,9 @@ pub fn mount_dev() -> Result<()> {
     }
     Ok(())
 }
+// ANCHOR_END: mount_dev
 
+// ANCHOR: make_mount_point
 /// Makes a directory to mount on, unless the image has one.
 fn make_mount_point(path: &str) -> Result<()> {
     match fs::create_dir(path) {
@@ -87,8 +100,11 @@ fn make_mount_point(path: &str) -> Result<()> {
         _ => Ok(()),
     }
 }
+// ANCHOR_END: make_mount_point
 
+// ANCHOR: change_directory
 fn change_directory(path: &Path) -> Result<()> {
     debug!("chdir({path:?})");
     chdir(path).with_context(|| format!("changing directory to {}", path.display()))
 }
+// ANCHOR_END: change_directory
