@@ -1,3 +1,4 @@
+// ANCHOR: head
 //! From our process to the command, with nothing of ours left: execve(2), environ(7), close(2).
 
 use std::convert::Infallible;
@@ -14,17 +15,23 @@ use nix::unistd::{close, dup2_stdin, execve};
 
 use crate::errors::NotStarted;
 use crate::signals;
+// ANCHOR_END: head
 
+// ANCHOR: path
 /// Where commands are looked for inside: Docker's list, whatever PATH the caller has.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+// ANCHOR_END: path
 
+// ANCHOR: stdin_from_null
 /// Lets the command read an empty stdin instead of the caller's.
 pub fn stdin_from_null() -> Result<()> {
     debug!("open(\"/dev/null\"), dup2 to 0");
     let null = File::open("/dev/null").context("opening /dev/null")?;
     dup2_stdin(&null).context("making /dev/null the command's stdin")
 }
+// ANCHOR_END: stdin_from_null
 
+// ANCHOR: environment
 /// The whole environment of a command: four variables, and only TERM from the caller's.
 pub fn environment(hostname: &OsStr) -> Vec<OsString> {
     let term = std::env::var_os("TERM").unwrap_or_else(|| "xterm".into());
@@ -36,7 +43,9 @@ pub fn environment(hostname: &OsStr) -> Vec<OsString> {
         variable("HOSTNAME", hostname),
     ]
 }
+// ANCHOR_END: environment
 
+// ANCHOR: exec
 /// Becomes the command: `command[0]` is looked for in [`PATH`] unless it has a slash. Returns only
 /// if that fails, with [`NotStarted`] in the error.
 pub fn exec(command: &[OsString], environment: &[OsString]) -> Result<Infallible> {
@@ -66,7 +75,9 @@ pub fn exec(command: &[OsString], environment: &[OsString]) -> Result<Infallible
     }
     .with_context(|| format!("executing {name:?}"))
 }
+// ANCHOR_END: exec
 
+// ANCHOR: candidates
 /// The paths at which a command may be, in order.
 fn candidates(name: &OsStr) -> Vec<PathBuf> {
     if name.is_empty() {
@@ -77,7 +88,9 @@ fn candidates(name: &OsStr) -> Vec<PathBuf> {
     }
     PATH.split(':').map(|directory| Path::new(directory).join(name)).collect()
 }
+// ANCHOR_END: candidates
 
+// ANCHOR: close_descriptors
 /// Closes every descriptor but 0, 1 and 2: our own, and those that our caller let us inherit without knowing.
 ///
 /// Call it in the child, before any path of the container's is followed. A descriptor of the host's is a way
@@ -99,7 +112,9 @@ pub fn close_descriptors() -> Result<()> {
     }
     Ok(())
 }
+// ANCHOR_END: close_descriptors
 
+// ANCHOR: c_strings
 /// Strings as the kernel takes them, ended by a NUL byte.
 fn c_strings(strings: &[OsString]) -> Result<Vec<CString>> {
     let to_c = |string: &OsString| {
@@ -107,3 +122,4 @@ fn c_strings(strings: &[OsString]) -> Result<Vec<CString>> {
     };
     strings.iter().map(to_c).collect()
 }
+// ANCHOR_END: c_strings

@@ -1,3 +1,4 @@
+// ANCHOR: random
 //! A name for each container: random(4).
 
 use std::fs::File;
@@ -16,3 +17,4 @@ pub fn random() -> Result<String> {
         .context("reading /dev/urandom for a container id")?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
+// ANCHOR_END: random

@@ -1,3 +1,4 @@
+// ANCHOR: normalize
 //! What a program gets from whoever starts it, and must not depend on: umask(2), signal(7).
 
 use anyhow::{Context, Result};
@@ -15,3 +16,4 @@ pub fn normalize() -> Result<()> {
     umask(Mode::from_bits_truncate(0o022));
     signals::set_default(Signal::SIGCHLD).context("resetting SIGCHLD")
 }
+// ANCHOR_END: normalize

@@ -1,3 +1,4 @@
+// ANCHOR: head
 //! Chapter 1: `run` a command in five namespaces of its own, on the host's file system.
 
 mod args;
@@ -16,7 +17,9 @@ use env_logger::Env;
 use log::{LevelFilter, warn};
 
 use args::{Cli, Run};
+// ANCHOR_END: head
 
+// ANCHOR: main
 fn main() -> ExitCode {
     let status = match Cli::try_parse() {
         Ok(Cli::Run(args)) => run(&args).unwrap_or_else(|error| fail(&error)),
@@ -25,7 +28,9 @@ fn main() -> ExitCode {
     };
     status.into()
 }
+// ANCHOR_END: main
 
+// ANCHOR: run
 /// The parent's side: makes the container and waits for its end.
 fn run(args: &Run) -> Result<u8> {
     start_log(args.log_level)?;
@@ -49,7 +54,9 @@ fn run(args: &Run) -> Result<u8> {
     container.start()?;
     container.wait(&signals)
 }
+// ANCHOR_END: run
 
+// ANCHOR: inside
 /// The child's side: in its new namespaces, it makes them its own and becomes the command.
 fn inside(args: &Run, hostname: &OsStr, terminal: bool) -> Result<Infallible> {
     if !terminal {
@@ -64,7 +71,9 @@ fn inside(args: &Run, hostname: &OsStr, terminal: bool) -> Result<Infallible> {
     }
     exec::exec(&args.command, &exec::environment(hostname))
 }
+// ANCHOR_END: inside
 
+// ANCHOR: start_log
 /// Lets the log tell as much as `--log-level` says, or RUST_LOG, or else only warnings.
 fn start_log(level: Option<LevelFilter>) -> Result<()> {
     let mut log = env_logger::Builder::from_env(Env::default().default_filter_or("warn"));
@@ -73,10 +82,13 @@ fn start_log(level: Option<LevelFilter>) -> Result<()> {
     }
     Ok(log.try_init()?)
 }
+// ANCHOR_END: start_log
 
+// ANCHOR: fail
 /// One line on stderr, and the exit status that goes with it.
 fn fail(error: &anyhow::Error) -> u8 {
     // Not eprintln: that panics when stderr is closed or full, and there is no one else to tell.
     let _ = writeln!(std::io::stderr(), "{}: {}", env!("CARGO_PKG_NAME"), errors::one_line(error));
     errors::exit_status(error)
 }
+// ANCHOR_END: fail

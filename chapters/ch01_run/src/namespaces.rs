@@ -1,3 +1,4 @@
+// ANCHOR: head
 //! A process in new namespaces, held at a gate: clone(2), namespaces(7), pipe(2), prctl(2).
 
 use std::convert::Infallible;
@@ -12,12 +13,18 @@ use nix::sched::{CloneFlags, clone};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, close, geteuid, sethostname};
+// ANCHOR_END: head
 
+// ANCHOR: use_signals
 use crate::signals::HeldSignals;
+// ANCHOR_END: use_signals
 
+// ANCHOR: stack_size
 /// Enough for our few calls between clone and exec; the kernel gives memory only to what is touched.
 const STACK_SIZE: usize = 1024 * 1024;
+// ANCHOR_END: stack_size
 
+// ANCHOR: require_root
 /// Says early and plainly what clone(2) and mount(2) would say with EPERM.
 pub fn require_root() -> Result<()> {
     ensure!(
@@ -26,7 +33,9 @@ pub fn require_root() -> Result<()> {
     );
     Ok(())
 }
+// ANCHOR_END: require_root
 
+// ANCHOR: container
 /// A child in five new namespaces: mount, UTS, IPC, PID, network. Dropped, it is killed and reaped.
 #[derive(Debug)]
 pub struct Container {
@@ -35,7 +44,9 @@ pub struct Container {
     gate: PipeWriter,
     reaped: bool,
 }
+// ANCHOR_END: container
 
+// ANCHOR: spawn
 /// Clones this process into new namespaces. The child waits until [`Container::start`], then calls
 /// `child` to become the command. If either fails, it exits with the status that `failed` returns.
 ///
@@ -66,7 +77,9 @@ pub fn spawn(
         .context("cloning a child into new namespaces")?;
     Ok(Container { pid, gate, reaped: false })
 }
+// ANCHOR_END: spawn
 
+// ANCHOR: wait_at_gate
 /// In the child: waits for the parent's byte, and makes sure that we die when the parent does.
 fn wait_at_gate(gate: &mut PipeReader) -> Result<()> {
     // By SIGKILL, because PID 1 of a namespace ignores every signal that it has no handler for. The kernel forgets
@@ -83,7 +96,9 @@ fn wait_at_gate(gate: &mut PipeReader) -> Result<()> {
     }
     Ok(())
 }
+// ANCHOR_END: wait_at_gate
 
+// ANCHOR: start
 impl Container {
     /// The child's process id, as the host sees it. Inside it is 1.
     pub fn pid(&self) -> Pid {
@@ -98,7 +113,9 @@ impl Container {
             written => written.context("letting the child go"),
         }
     }
+    // ANCHOR_END: start
 
+    // ANCHOR: wait
     /// Waits for the end, passing on the held signals meanwhile. Returns the command's exit status,
     /// or 128+n if signal n killed it.
     pub fn wait(&mut self, signals: &HeldSignals) -> Result<u8> {
@@ -122,8 +139,12 @@ impl Container {
             }
         }
     }
+    // ANCHOR_END: wait
+    // ANCHOR: container_end
 }
+// ANCHOR_END: container_end
 
+// ANCHOR: drop
 impl Drop for Container {
     fn drop(&mut self) {
         if !self.reaped {
@@ -134,9 +155,12 @@ impl Drop for Container {
         }
     }
 }
+// ANCHOR_END: drop
 
+// ANCHOR: set_hostname
 /// Sets the hostname of this UTS namespace; at most 64 bytes.
 pub fn set_hostname(name: &OsStr) -> Result<()> {
     debug!("sethostname({name:?})");
     sethostname(name).with_context(|| format!("setting the hostname to {name:?} (at most 64 bytes)"))
 }
+// ANCHOR_END: set_hostname

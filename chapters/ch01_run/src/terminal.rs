@@ -1,3 +1,4 @@
+// ANCHOR: head
 //! Lending the caller's terminal to the container: tcsetpgrp(3), setpgid(2), setsid(2), credentials(7).
 
 use std::io::stdin;
@@ -8,7 +9,9 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, getpgrp, setpgid, setsid, tcgetpgrp, tcsetpgrp};
+// ANCHOR_END: head
 
+// ANCHOR: terminal
 /// The terminal on stdin that controls our session. Once lent, it is taken back when this is dropped, and
 /// is then as we found it.
 #[derive(Debug)]
@@ -16,7 +19,9 @@ pub struct Terminal {
     modes: Termios,
     lent: bool,
 }
+// ANCHOR_END: terminal
 
+// ANCHOR: of_stdin
 impl Terminal {
     /// The terminal on stdin, or `None` if stdin is none, or controls another session than ours.
     pub fn of_stdin() -> Result<Option<Terminal>> {
@@ -29,7 +34,9 @@ impl Terminal {
             }
         }
     }
+    // ANCHOR_END: of_stdin
 
+    // ANCHOR: lend_to
     /// Makes process `pid` the leader of a process group of its own, and that group the foreground
     /// one: the terminal's Ctrl-C and Ctrl-Z go there now, and no longer to us.
     ///
@@ -47,7 +54,9 @@ impl Terminal {
         SigSet::from(Signal::SIGTTOU).thread_block().context("blocking SIGTTOU")
     }
 }
+// ANCHOR_END: lend_to
 
+// ANCHOR: drop
 impl Drop for Terminal {
     fn drop(&mut self) {
         // Never if it was not lent: the shell that started us in the background has it.
@@ -58,10 +67,13 @@ impl Drop for Terminal {
         }
     }
 }
+// ANCHOR_END: drop
 
+// ANCHOR: detach
 /// In the child, without `-t`: a session of its own, and so no controlling terminal. Keys typed there
 /// send the container nothing, and it cannot open `/dev/tty`.
 pub fn detach() -> Result<()> {
     debug!("setsid()");
     setsid().map(drop).context("making a session without a terminal")
 }
+// ANCHOR_END: detach
