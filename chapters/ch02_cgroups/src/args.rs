@@ -1,3 +1,4 @@
+// ANCHOR: head
 //! The command line of chapter 2, in Docker's words.
 
 use std::ffi::OsString;
@@ -24,6 +25,8 @@ pub struct Run {
     /// The container's hostname [default: its id]
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<OsString>,
+    // ANCHOR_END: head
+    // ANCHOR: limit_options
     /// Memory, swap included: 100m, 1g, or bytes
     #[arg(short, long, value_name = "SIZE", value_parser = limits::parse_memory, allow_hyphen_values = true)]
     memory: Option<u64>,
@@ -42,6 +45,8 @@ pub struct Run {
     /// Processes and threads at any one time
     #[arg(long, value_name = "N", value_parser = limits::parse_pids, allow_hyphen_values = true)]
     pids_limit: Option<u64>,
+    // ANCHOR_END: limit_options
+    // ANCHOR: rest
     /// What to tell on stderr: error, warn, info, debug or trace [default: $RUST_LOG, else warn]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<LevelFilter>,
@@ -49,7 +54,9 @@ pub struct Run {
     #[arg(required = true, trailing_var_arg = true)]
     pub command: Vec<OsString>,
 }
+// ANCHOR_END: rest
 
+// ANCHOR: limits
 impl Run {
     pub fn limits(&self) -> Limits {
         Limits {
@@ -62,3 +69,4 @@ impl Run {
         }
     }
 }
+// ANCHOR_END: limits

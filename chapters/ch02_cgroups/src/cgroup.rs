@@ -1,3 +1,4 @@
+// ANCHOR: head
 //! A cgroup for one container: mkdir(2), a few writes, rmdir(2). cgroups(7).
 
 use std::fs::{self, File};
@@ -8,11 +9,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use log::{debug, error};
+// ANCHOR_END: head
 
+// ANCHOR: use_hierarchy
 use crate::hierarchy::{self, Hierarchy};
 use crate::limits::Limits;
+// ANCHOR_END: use_hierarchy
+// ANCHOR: use_lock
 use crate::lock::{self, directories_in};
+// ANCHOR_END: use_lock
 
+// ANCHOR: nothing_to_remove
 /// What rmdir(2) says of the directory of all our containers where it is right that it stays, or there is none.
 const NOTHING_TO_REMOVE: [ErrorKind; 4] = [
     ErrorKind::NotFound,
@@ -20,14 +27,18 @@ const NOTHING_TO_REMOVE: [ErrorKind; 4] = [
     ErrorKind::DirectoryNotEmpty,
     ErrorKind::ReadOnlyFilesystem,
 ];
+// ANCHOR_END: nothing_to_remove
 
+// ANCHOR: cgroup
 /// The cgroups of one container: `byhand/<id>` in each hierarchy that its limits need. Dropped, they are
 /// removed; let it outlive the container, for only a cgroup without processes can be removed.
 #[derive(Debug)]
 pub struct Cgroup {
     groups: Vec<Group>,
 }
+// ANCHOR_END: cgroup
 
+// ANCHOR: group
 /// The directory in one hierarchy.
 #[derive(Debug)]
 struct Group {
@@ -37,7 +48,9 @@ struct Group {
     owner: Option<File>,
     removed: bool,
 }
+// ANCHOR_END: group
 
+// ANCHOR: create
 impl Cgroup {
     /// Makes the cgroups and writes the limits there. With no limits, there is nothing to make.
     pub fn create(id: &str, limits: &Limits) -> Result<Cgroup> {
@@ -57,7 +70,9 @@ impl Cgroup {
         }
         Ok(cgroup)
     }
+    // ANCHOR_END: create
 
+    // ANCHOR: join
     /// Puts the calling process in. Call it in the child before anything else, so that every page it
     /// touches on the way to the command counts, and the command never runs without its limits.
     pub fn join(&self) -> Result<()> {
@@ -67,7 +82,9 @@ impl Cgroup {
         }
         Ok(())
     }
+    // ANCHOR_END: join
 
+    // ANCHOR: oom_kills
     /// How many processes the kernel killed because the memory limit was reached.
     pub fn oom_kills(&self) -> Result<u64> {
         let Some(group) = self.groups.iter().find(|g| g.hierarchy.controllers.contains(&"memory")) else {
@@ -78,13 +95,17 @@ impl Cgroup {
         let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
         count.unwrap_or("0").parse().with_context(|| format!("parsing {}", file.display()))
     }
+    // ANCHOR_END: oom_kills
 
+    // ANCHOR: remove
     /// Removes the cgroups, and tells what Drop could not: why it failed.
     pub fn remove(mut self) -> Result<()> {
         self.groups.iter_mut().try_for_each(Group::remove)
     }
 }
+// ANCHOR_END: remove
 
+// ANCHOR: make
 impl Group {
     /// Makes `byhand/<id>` in the hierarchy, ready to take limits.
     fn make(hierarchy: Hierarchy, id: &str) -> Result<Group> {
@@ -94,7 +115,9 @@ impl Group {
         group.make_directories()?;
         Ok(group)
     }
+    // ANCHOR_END: make
 
+    // ANCHOR: make_directories
     fn make_directories(&mut self) -> Result<()> {
         let Hierarchy { root, version, controllers } = &self.hierarchy;
         // Other runs are kept out until our directory is made and locked: else one could remove `byhand`, as
@@ -109,7 +132,9 @@ impl Group {
         self.owner = Some(lock::wait_for(&self.directory)?);
         version.prepare(root, &self.directory, controllers)
     }
+    // ANCHOR_END: make_directories
 
+    // ANCHOR: remove_group
     fn remove(&mut self) -> Result<()> {
         self.removed = true; // or at least tried, which is done once
         let _others = lock::wait_for(&self.hierarchy.root)?;
@@ -124,7 +149,9 @@ impl Group {
         }
     }
 }
+// ANCHOR_END: remove_group
 
+// ANCHOR: drop
 impl Drop for Group {
     fn drop(&mut self) {
         if !self.removed
@@ -134,7 +161,9 @@ impl Drop for Group {
         }
     }
 }
+// ANCHOR_END: drop
 
+// ANCHOR: remove_own
 /// Removes the cgroup of a container that has ended. A kernel may take a moment after wait(2) to see its last
 /// process out (Linux 6.19 does), and says EBUSY until then.
 fn remove_own(path: &Path) -> Result<()> {
@@ -146,11 +175,15 @@ fn remove_own(path: &Path) -> Result<()> {
     }
     remove_tree(path)
 }
+// ANCHOR_END: remove_own
 
+// ANCHOR: is_busy
 fn is_busy(error: &anyhow::Error) -> bool {
     error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == ErrorKind::ResourceBusy)
 }
+// ANCHOR_END: is_busy
 
+// ANCHOR: remove_leftovers
 /// Removes the cgroups of runs that were killed.
 fn remove_leftovers(parent: &Path) -> Result<()> {
     for (directory, _lock) in lock::leftovers(parent)? {
@@ -160,7 +193,9 @@ fn remove_leftovers(parent: &Path) -> Result<()> {
     }
     Ok(())
 }
+// ANCHOR_END: remove_leftovers
 
+// ANCHOR: remove_tree
 /// Removes a cgroup and those that the container made in it. Only rmdir(2) works here: the files are the
 /// kernel's, and a directory goes with all of them.
 fn remove_tree(path: &Path) -> Result<()> {
@@ -173,17 +208,23 @@ fn remove_tree(path: &Path) -> Result<()> {
     debug!("rmdir({path:?})");
     fs::remove_dir(path).with_context(|| format!("removing the cgroup {}", path.display()))
 }
+// ANCHOR_END: remove_tree
 
+// ANCHOR: exists
 /// Whether it is there. An error is no answer: what cannot be seen may be there all the same.
 pub(crate) fn exists(path: &Path) -> Result<bool> {
     path.try_exists().with_context(|| format!("looking for {}", path.display()))
 }
+// ANCHOR_END: exists
 
+// ANCHOR: make_directory
 fn make_directory(path: &Path) -> Result<()> {
     debug!("mkdir({path:?})");
     fs::create_dir(path).with_context(|| format!("making the cgroup {}", path.display()))
 }
+// ANCHOR_END: make_directory
 
+// ANCHOR: write
 /// Writes one cgroup file in one write(2): each write is a command to the kernel.
 pub(crate) fn write(path: &Path, value: &str) -> Result<()> {
     debug!("write({path:?}, {value:?})");
@@ -192,3 +233,4 @@ pub(crate) fn write(path: &Path, value: &str) -> Result<()> {
     file.and_then(|mut file| file.write_all(value.as_bytes()))
         .with_context(|| format!("writing {value:?} to {}", path.display()))
 }
+// ANCHOR_END: write

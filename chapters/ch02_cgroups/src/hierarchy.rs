@@ -1,3 +1,4 @@
+// ANCHOR: head
 //! Where this host has its cgroup controllers, and in which version: cgroups(7), proc_pid_mountinfo(5).
 
 use std::fmt::Debug;
@@ -8,8 +9,12 @@ use anyhow::{Context, Result, bail};
 
 use crate::limits::{Limits, NumberList};
 use crate::mountinfo::{self, Mount};
+// ANCHOR_END: head
+// ANCHOR: use_versions
 use crate::{v1, v2};
+// ANCHOR_END: use_versions
 
+// ANCHOR: setting
 /// One file to write in a cgroup, for one controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
@@ -20,7 +25,9 @@ pub struct Setting {
     /// What to write there.
     pub value: String,
 }
+// ANCHOR_END: setting
 
+// ANCHOR: version
 /// In what the two versions differ.
 pub trait Version: Debug {
     /// The file that takes the process id of a new member.
@@ -38,7 +45,9 @@ pub trait Version: Debug {
     /// What to write for memory and CPU, to which file of `group`, in this order.
     fn settings(&self, limits: &Limits, group: &Path) -> Result<Vec<Setting>>;
 }
+// ANCHOR_END: version
 
+// ANCHOR: hierarchy
 /// A mounted cgroup file system, and those of its controllers that we use.
 #[derive(Debug)]
 pub struct Hierarchy {
@@ -49,7 +58,9 @@ pub struct Hierarchy {
     /// For example `memory`.
     pub controllers: Vec<&'static str>,
 }
+// ANCHOR_END: hierarchy
 
+// ANCHOR: common_settings
 /// What to write to files that both versions call the same.
 pub fn common_settings(limits: &Limits) -> Vec<Setting> {
     let cpus = limits.cpuset_cpus.as_ref().map(|list| ("cpuset", "cpuset.cpus", list.text.clone()));
@@ -58,7 +69,9 @@ pub fn common_settings(limits: &Limits) -> Vec<Setting> {
     let settings = [cpus, mems, pids].into_iter().flatten();
     settings.map(|(controller, file, value)| Setting { controller, file, value }).collect()
 }
+// ANCHOR_END: common_settings
 
+// ANCHOR: find
 /// Finds each of these controllers. A v1 controller has a mount of its own, or shares one, as cpu and cpuacct
 /// often do; a v2 controller is named in the file `cgroup.controllers` of the one mount for all. Some hosts
 /// have some of each.
@@ -93,7 +106,9 @@ pub fn find(controllers: &[&'static str]) -> Result<Vec<Hierarchy>> {
     }
     Ok(found)
 }
+// ANCHOR_END: find
 
+// ANCHOR: check_cpuset
 /// Refuses CPUs and memory nodes that the host has not got. Version 1 would say EINVAL when they are written,
 /// version 2 would quietly use others.
 pub fn check_cpuset(hierarchies: &[Hierarchy], limits: &Limits) -> Result<()> {
@@ -113,3 +128,4 @@ pub fn check_cpuset(hierarchies: &[Hierarchy], limits: &Limits) -> Result<()> {
     }
     Ok(())
 }
+// ANCHOR_END: check_cpuset

@@ -1,3 +1,4 @@
+// ANCHOR: head
 //! The limits as the user gives them, checked before anything is made: cgroups(7), cpuset(7).
 
 use std::collections::BTreeSet;
@@ -5,16 +6,24 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
 use nix::unistd::{SysconfVar, sysconf};
+// ANCHOR_END: head
 
+// ANCHOR: cpu_period
 /// The length of a period of the CPU scheduler's bandwidth control, in microseconds: its default.
 pub const CPU_PERIOD: u64 = 100_000;
+// ANCHOR_END: cpu_period
 
+// ANCHOR: least_memory
 /// Docker's smallest memory limit. Less is nearly always a slip of the unit.
 const LEAST_MEMORY: u64 = 6 << 20;
+// ANCHOR_END: least_memory
 
+// ANCHOR: most_numbers
 /// The most CPUs or memory nodes that a kernel can be built for.
 const MOST_NUMBERS: u32 = 8192;
+// ANCHOR_END: most_numbers
 
+// ANCHOR: limits
 /// What a container may use. `None` means no limit.
 #[derive(Debug, Default, Clone)]
 pub struct Limits {
@@ -31,7 +40,9 @@ pub struct Limits {
     /// Processes and threads at any one time.
     pub pids: Option<u64>,
 }
+// ANCHOR_END: limits
 
+// ANCHOR: controllers
 impl Limits {
     /// The cgroup controllers that these limits need.
     pub fn controllers(&self) -> Vec<&'static str> {
@@ -43,7 +54,9 @@ impl Limits {
             .collect()
     }
 }
+// ANCHOR_END: controllers
 
+// ANCHOR: number_list
 /// Numbers and ranges as the kernel writes them: `0-1,3`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NumberList {
@@ -52,7 +65,9 @@ pub struct NumberList {
     /// The same, counted out.
     pub numbers: BTreeSet<u32>,
 }
+// ANCHOR_END: number_list
 
+// ANCHOR: from_str
 impl FromStr for NumberList {
     type Err = anyhow::Error;
 
@@ -72,13 +87,17 @@ impl FromStr for NumberList {
         Ok(NumberList { text: text.to_string(), numbers })
     }
 }
+// ANCHOR_END: from_str
 
+// ANCHOR: digits
 /// A number without sign; unlike the standard parser, with one kind of message.
 fn digits(text: &str) -> Result<u64> {
     ensure!(!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()), "{text:?} is not a number");
     text.parse().with_context(|| format!("{text} is too large"))
 }
+// ANCHOR_END: digits
 
+// ANCHOR: parse_memory
 /// A size in bytes: `100m`, `1g`, `65536`. The units are powers of 1024: b, k, m, g.
 pub fn parse_memory(text: &str) -> Result<u64> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -96,7 +115,9 @@ pub fn parse_memory(text: &str) -> Result<u64> {
     ensure!(bytes >= LEAST_MEMORY, "the smallest limit is 6m");
     Ok(bytes)
 }
+// ANCHOR_END: parse_memory
 
+// ANCHOR: parse_numbers
 /// CPU shares, in the range that the kernel takes; outside it, it would quietly choose another value.
 pub fn parse_cpu_shares(text: &str) -> Result<u64> {
     in_range(digits(text)?, 2, 262_144)
@@ -111,7 +132,9 @@ fn in_range(number: u64, least: u64, most: u64) -> Result<u64> {
     ensure!((least..=most).contains(&number), "must be from {least} to {most}");
     Ok(number)
 }
+// ANCHOR_END: parse_numbers
 
+// ANCHOR: parse_cpus
 /// A number of CPUs such as `1.5`, as microseconds of CPU time in each [`CPU_PERIOD`].
 pub fn parse_cpus(text: &str) -> Result<u64> {
     let cpus: f64 = text.parse().with_context(|| format!("{text:?} is not a number of CPUs"))?;
@@ -120,6 +143,7 @@ pub fn parse_cpus(text: &str) -> Result<u64> {
     ensure!((0.01..=most).contains(&cpus), "must be from 0.01 to {most}, the CPUs of this machine");
     Ok((cpus * CPU_PERIOD as f64).round() as u64)
 }
+// ANCHOR_END: parse_cpus
 
 #[cfg(test)]
 mod tests {

@@ -1,3 +1,4 @@
+// ANCHOR: head
 //! Locks that die with their owner, however it dies: flock(2).
 //!
 //! A directory that a run makes for its container is locked by that run for as long as it lives. So a directory
@@ -8,7 +9,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+// ANCHOR_END: head
 
+// ANCHOR: wait_for
 /// Locks a directory, when everyone else has let go of it. It is unlocked when the file is dropped: the kernel
 /// does that when nobody has it open any more.
 pub fn wait_for(path: &Path) -> Result<File> {
@@ -16,7 +19,9 @@ pub fn wait_for(path: &Path) -> Result<File> {
     file.lock().with_context(|| format!("locking {}", path.display()))?;
     Ok(file)
 }
+// ANCHOR_END: wait_for
 
+// ANCHOR: leftovers
 /// The directories in `parent` that nobody has locked: what killed runs left. Each comes with its lock, so that
 /// no one else takes it away at the same time.
 pub fn leftovers(parent: &Path) -> Result<Vec<(PathBuf, File)>> {
@@ -36,7 +41,9 @@ pub fn leftovers(parent: &Path) -> Result<Vec<(PathBuf, File)>> {
     }
     Ok(leftovers)
 }
+// ANCHOR_END: leftovers
 
+// ANCHOR: directories_in
 /// The directories in a directory.
 pub(crate) fn directories_in(path: &Path) -> Result<Vec<PathBuf>> {
     let context = || format!("listing {}", path.display());
@@ -49,3 +56,4 @@ pub(crate) fn directories_in(path: &Path) -> Result<Vec<PathBuf>> {
     }
     Ok(directories)
 }
+// ANCHOR_END: directories_in

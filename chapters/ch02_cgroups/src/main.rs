@@ -1,3 +1,4 @@
+// ANCHOR: head
 //! Chapter 2: `run` a command in namespaces of its own and within limits, on the host's file system.
 
 mod args;
@@ -17,7 +18,9 @@ use env_logger::Env;
 use log::{LevelFilter, warn};
 
 use args::{Cli, Run};
+// ANCHOR_END: head
 
+// ANCHOR: main
 fn main() -> ExitCode {
     let status = match Cli::try_parse() {
         Ok(Cli::Run(args)) => run(&args).unwrap_or_else(|error| fail(&error)),
@@ -26,7 +29,9 @@ fn main() -> ExitCode {
     };
     status.into()
 }
+// ANCHOR_END: main
 
+// ANCHOR: run
 /// The parent's side: makes the container and waits for its end.
 fn run(args: &Run) -> Result<u8> {
     start_log(args.log_level)?;
@@ -56,7 +61,9 @@ fn run(args: &Run) -> Result<u8> {
     cgroup.remove()?;
     Ok(status)
 }
+// ANCHOR_END: run
 
+// ANCHOR: inside
 /// The child's side: in its new namespaces, it makes them its own and becomes the command.
 fn inside(args: &Run, hostname: &OsStr, cgroup: &Cgroup, terminal: bool) -> Result<Infallible> {
     cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
@@ -72,7 +79,9 @@ fn inside(args: &Run, hostname: &OsStr, cgroup: &Cgroup, terminal: bool) -> Resu
     }
     exec::exec(&args.command, &exec::environment(hostname))
 }
+// ANCHOR_END: inside
 
+// ANCHOR: messages
 /// Lets the log tell as much as `--log-level` says, or RUST_LOG, or else only warnings.
 fn start_log(level: Option<LevelFilter>) -> Result<()> {
     let mut log = env_logger::Builder::from_env(Env::default().default_filter_or("warn"));
@@ -92,3 +101,4 @@ fn say(line: &str) {
     // Not eprintln: that panics when stderr is closed or full, and there is no one else to tell.
     let _ = writeln!(std::io::stderr(), "{}: {line}", env!("CARGO_PKG_NAME"));
 }
+// ANCHOR_END: messages

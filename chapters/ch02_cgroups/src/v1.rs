@@ -1,3 +1,4 @@
+// ANCHOR: head
 //! cgroup v1: a directory tree for each controller. cgroups(7), and admin-guide/cgroup-v1 of the kernel.
 
 use std::fs;
@@ -8,7 +9,9 @@ use anyhow::{Context, Result};
 use crate::cgroup::{exists, write};
 use crate::hierarchy::{Setting, Version};
 use crate::limits::{CPU_PERIOD, Limits};
+// ANCHOR_END: head
 
+// ANCHOR: names
 /// A hierarchy of version 1.
 #[derive(Debug)]
 pub struct V1;
@@ -28,7 +31,9 @@ impl Version for V1 {
     fn effective(&self, file: &str) -> String {
         file.to_string()
     }
+    // ANCHOR_END: names
 
+    // ANCHOR: prepare
     /// A new cpuset has no CPUs and no memory nodes, and nobody can join it (ENOSPC) before it has both. Those
     /// of the level above are the widest choice, and the one for whatever the user does not set.
     fn prepare(&self, root: &Path, group: &Path, controllers: &[&str]) -> Result<()> {
@@ -45,7 +50,9 @@ impl Version for V1 {
         }
         Ok(())
     }
+    // ANCHOR_END: prepare
 
+    // ANCHOR: settings
     fn settings(&self, limits: &Limits, group: &Path) -> Result<Vec<Setting>> {
         let mut settings = Vec::new();
         let mut set = |controller, file, value: String| settings.push(Setting { controller, file, value });
@@ -69,3 +76,4 @@ impl Version for V1 {
         Ok(settings)
     }
 }
+// ANCHOR_END: settings

@@ -1,3 +1,4 @@
+// ANCHOR: head
 //! cgroup v2: one directory tree for all controllers. cgroups(7), and admin-guide/cgroup-v2 of the kernel.
 
 use std::fs;
@@ -8,7 +9,9 @@ use anyhow::{Context, Result, ensure};
 use crate::cgroup::{exists, write};
 use crate::hierarchy::{Setting, Version};
 use crate::limits::{CPU_PERIOD, Limits};
+// ANCHOR_END: head
 
+// ANCHOR: names
 /// The hierarchy of version 2.
 #[derive(Debug)]
 pub struct V2;
@@ -25,7 +28,9 @@ impl Version for V2 {
     fn effective(&self, file: &str) -> String {
         format!("{file}.effective")
     }
+    // ANCHOR_END: names
 
+    // ANCHOR: prepare
     /// A controller is there for a cgroup if it is turned on for the children of each one above it. It stays
     /// on: another program may have begun to need it.
     fn prepare(&self, root: &Path, group: &Path, controllers: &[&str]) -> Result<()> {
@@ -38,7 +43,9 @@ impl Version for V2 {
         }
         Ok(())
     }
+    // ANCHOR_END: prepare
 
+    // ANCHOR: settings
     fn settings(&self, limits: &Limits, group: &Path) -> Result<Vec<Setting>> {
         let mut settings = Vec::new();
         let mut set = |controller, file, value: String| settings.push(Setting { controller, file, value });
@@ -63,17 +70,22 @@ impl Version for V2 {
         Ok(settings)
     }
 }
+// ANCHOR_END: settings
 
+// ANCHOR: has_swap
 /// Whether this machine can swap at this moment: the list has a line below its heading.
 fn has_swap() -> bool {
     fs::read_to_string("/proc/swaps").is_ok_and(|list| list.lines().count() > 1)
 }
+// ANCHOR_END: has_swap
 
+// ANCHOR: weight
 /// Shares as a weight. The default of the one is 1024, of the other 100, and what counts is the ratio
 /// between containers; so the ratio is kept, as far as the kernel's range of 1 to 10000 goes.
 fn weight(shares: u64) -> u64 {
     (shares * 100 / 1024).clamp(1, 10_000)
 }
+// ANCHOR_END: weight
 
 #[cfg(test)]
 mod tests {
