@@ -1,3 +1,4 @@
+// ANCHOR: head
 //! A workspace for each container: lower, upper, work and merged. mount(2), and overlayfs.rst of the kernel.
 
 use std::ffi::OsString;
@@ -14,7 +15,9 @@ use log::{debug, error, warn};
 use nix::errno::Errno;
 use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, unshare};
+// ANCHOR_END: head
 
+// ANCHOR: workspace
 /// The directory `containers/<id>` with `upper`, `work` and `merged` in it. Dropped, it is removed; its mount is
 /// not its own to undo, for it was made in the container's mount namespace and ends with that.
 #[derive(Debug)]
@@ -24,8 +27,12 @@ pub struct Workspace {
     /// Tells other runs that ours still lives.
     owner: Option<File>,
 }
+// ANCHOR_END: workspace
 
+// ANCHOR: impl
 impl Workspace {
+    // ANCHOR_END: impl
+    // ANCHOR: create
     /// Makes the directories for container `id` below the state directory. `lower` is the image.
     pub fn create(state_directory: &Path, id: &str, lower: &Path) -> Result<Workspace> {
         let containers = state_directory.join("containers");
@@ -43,7 +50,9 @@ impl Workspace {
         }
         Ok(workspace)
     }
+    // ANCHOR_END: create
 
+    // ANCHOR: paths
     /// What the container wrote: new files, changed files whole, and a whiteout for each that it removed.
     fn upper(&self) -> PathBuf {
         self.directory.join("upper")
@@ -58,7 +67,9 @@ impl Workspace {
     pub fn merged(&self) -> PathBuf {
         self.directory.join("merged")
     }
+    // ANCHOR_END: paths
 
+    // ANCHOR: mount
     /// Mounts the overlay on `merged`. Call it in the container's private mount namespace: there the kernel
     /// itself unmounts it when the last process has ended, by whatever death, and the host never has it.
     pub fn mount(&self) -> Result<()> {
@@ -78,13 +89,19 @@ impl Workspace {
         };
         mounted.with_context(|| format!("mounting overlay on {}{hint}", merged.display()))
     }
+    // ANCHOR_END: mount
 
+    // ANCHOR: remove_and_say
     /// Removes the workspace, and tells what Drop could not: why it failed.
     pub fn remove(self) -> Result<()> {
         remove(&ManuallyDrop::new(self).directory) // so that Drop does not try again
     }
+    // ANCHOR_END: remove_and_say
+    // ANCHOR: impl_end
 }
+// ANCHOR_END: impl_end
 
+// ANCHOR: drop
 impl Drop for Workspace {
     fn drop(&mut self) {
         if let Err(error) = remove(&self.directory) {
@@ -92,7 +109,9 @@ impl Drop for Workspace {
         }
     }
 }
+// ANCHOR_END: drop
 
+// ANCHOR: leave_host_mounts
 /// Gives this process a mount table of its own, which nobody else changes. On the host, something could be mounted
 /// in the workspace between our look into mountinfo and the end of the delete; from here, the delete cannot reach it.
 fn leave_host_mounts() -> Result<()> {
@@ -100,7 +119,9 @@ fn leave_host_mounts() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("leaving the host's mount namespace")?;
     mounts::make_private()
 }
+// ANCHOR_END: leave_host_mounts
 
+// ANCHOR: remove_leftovers
 /// Removes the workspaces of runs that were killed. The kernel has long unmounted them.
 fn remove_leftovers(containers: &Path) -> Result<()> {
     for (directory, _lock) in lock::leftovers(containers)? {
@@ -112,7 +133,9 @@ fn remove_leftovers(containers: &Path) -> Result<()> {
     }
     Ok(())
 }
+// ANCHOR_END: remove_leftovers
 
+// ANCHOR: is_in_use
 /// Whether a process has a mount that names this directory, as a container's overlay names its layers. A container
 /// that gave up root may have outlived its run, and then the files are not ours to take away.
 fn is_in_use(directory: &Path) -> Result<bool> {
@@ -127,14 +150,18 @@ fn is_in_use(directory: &Path) -> Result<bool> {
     }
     Ok(false)
 }
+// ANCHOR_END: is_in_use
 
+// ANCHOR: remove
 fn remove(directory: &Path) -> Result<()> {
     leave_host_mounts()?;
     // By rmdir and not with the rest: this is where a mount would be, if anything had gone wrong.
     state::remove_directory(&directory.join("merged"))?;
     state::remove_tree(directory)
 }
+// ANCHOR_END: remove
 
+// ANCHOR: escape
 /// A path in overlay options: `:` stands between layers there, `,` between options, `\` before either to
 /// mean the character itself.
 fn escape(path: &Path) -> OsString {
@@ -144,6 +171,7 @@ fn escape(path: &Path) -> OsString {
     });
     OsString::from_vec(escaped.collect())
 }
+// ANCHOR_END: escape
 
 #[cfg(test)]
 mod tests {
