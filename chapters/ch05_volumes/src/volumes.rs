@@ -1,10 +1,11 @@
-//! Directories and files of the host, inside the container: bind mounts. mount(2), path_resolution(7).
+//! Directories and files of the host, inside the container: bind mounts. mount(2), chroot(2), path_resolution(7).
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, DirBuilder, File, Permissions};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,11 +13,10 @@ use ch01_run::mounts;
 use ch02_cgroups::mountinfo;
 use log::debug;
 use nix::errno::Errno;
+use nix::libc::O_PATH;
 use nix::mount::MsFlags;
 use nix::sys::statvfs::{FsFlags, statvfs};
-use pathrs::Root;
-use pathrs::error::ErrorKind;
-use pathrs::flags::OpenFlags;
+use nix::unistd::{chroot, fchdir};
 
 /// What the container mounts itself, after the volumes, and would hide them with.
 const COVERED: [&str; 2] = ["proc", "dev"];
@@ -74,7 +74,8 @@ pub fn mount_all(volumes: &[Volume], root: &Path) -> Result<()> {
     if volumes.is_empty() {
         return Ok(());
     }
-    let root = Root::from_fd(File::open(root).with_context(|| format!("opening {}", root.display()))?);
+    // Without links, as the kernel will tell the paths below it.
+    let root = root.canonicalize().with_context(|| format!("looking for {}", root.display()))?;
     // All targets are looked at before anything is made, so that a bad one leaves nothing behind.
     for volume in volumes {
         find_target(&root, volume).with_context(|| describe(volume))?;
@@ -91,7 +92,7 @@ fn describe(volume: &Volume) -> String {
 }
 
 /// Returns the path that the volume is mounted on, for the next ones to keep away from.
-fn mount(root: &Root, volume: &Volume, taken: &[PathBuf]) -> Result<PathBuf> {
+fn mount(root: &Path, volume: &Volume, taken: &[PathBuf]) -> Result<PathBuf> {
     let target = match find_target(root, volume)? {
         Some(target) => target,
         None => make_target(root, volume)?,
@@ -115,29 +116,52 @@ fn mount(root: &Root, volume: &Volume, taken: &[PathBuf]) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Opens the target if it is there, following links as the container will see them: `/` is `root`, and so
-/// is `..` from there. Not by joining two paths: a link to `/etc` in the image would lead to the host's.
-fn find_target(root: &Root, volume: &Volume) -> Result<Option<OwnedFd>> {
-    match root.resolve(&volume.target) {
-        Ok(handle) => {
-            let target = OwnedFd::from(handle);
-            let path = path_below(root, &target)?;
-            // A bind mount covers a directory with a directory, and a file with a file.
-            match (is_directory(&volume.source), path.is_dir()) {
-                (true, false) => bail!("SRC is a directory, and what is at DST is not"),
-                (false, true) => bail!("SRC is a file, and what is at DST is a directory"),
-                _ => Ok(Some(target)),
-            }
-        }
-        Err(error) if error.kind() == ErrorKind::OsError(Some(Errno::ENOENT as i32)) => {
+/// Opens the target if it is there. Not by joining two paths: a link to `/etc` in the image would lead to the
+/// host's.
+fn find_target(root: &Path, volume: &Volume) -> Result<Option<File>> {
+    let target = match within(root, || open(&volume.target))? {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
             // It will be made below the nearest directory that there is.
-            let nearest = volume.target.ancestors().skip(1).find_map(|above| root.resolve(above).ok());
-            if let Some(nearest) = nearest {
-                ensure_visible(&inside(root, &nearest.into())?)?;
-            }
-            Ok(None)
+            let nearest = within(root, || open_nearest(&volume.target))??;
+            ensure_visible(&inside(root, &nearest)?)?;
+            return Ok(None);
         }
-        Err(error) => Err(reason(error)),
+        opened => opened?,
+    };
+    let path = path_below(root, &target)?;
+    // A bind mount covers a directory with a directory, and a file with a file.
+    match (is_directory(&volume.source), path.is_dir()) {
+        (true, false) => bail!("SRC is a directory, and what is at DST is not"),
+        (false, true) => bail!("SRC is a file, and what is at DST is a directory"),
+        _ => Ok(Some(target)),
+    }
+}
+
+/// Does `work` where `/` is `root`, so that the kernel follows links as it will for the container: `/` in a link
+/// is `root`, and so is `..` from there.
+///
+/// chroot(2) is no wall, as we show by coming back: who has a directory open outside can go there. That it
+/// changes what paths mean is all that is asked of it here.
+fn within<T>(root: &Path, work: impl FnOnce() -> T) -> Result<T> {
+    let host = File::open("/").context("opening the host's root")?;
+    debug!("chroot({root:?})");
+    chroot(root).with_context(|| format!("changing the root to {}", root.display()))?;
+    let done = work();
+    debug!("fchdir({}), chroot(\".\")", host.as_raw_fd());
+    fchdir(&host).and_then(|()| chroot(".")).context("changing the root back to the host's")?;
+    Ok(done)
+}
+
+/// Opens a path as a place only, whatever is there: O_PATH.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(O_PATH).open(path)
+}
+
+/// Opens a path, or if it is not there, the nearest one above it that is.
+fn open_nearest(path: &Path) -> io::Result<File> {
+    match (open(path), path.parent()) {
+        (Err(error), Some(above)) if error.kind() == ErrorKind::NotFound => open_nearest(above),
+        (opened, _) => opened,
     }
 }
 
@@ -147,19 +171,21 @@ fn is_directory(source: &Path) -> bool {
 }
 
 /// Makes a target of the kind that the source is.
-fn make_target(root: &Root, volume: &Volume) -> Result<OwnedFd> {
-    let mode = Permissions::from_mode;
-    if is_directory(&volume.source) {
-        return Ok(root.mkdir_all(&volume.target, &mode(0o755)).map_err(reason)?.into());
-    }
-    let parent = volume.target.parent().context("DST has no parent")?;
-    root.mkdir_all(parent, &mode(0o755)).map_err(reason)?;
-    let file = root.create_file(&volume.target, OpenFlags::O_WRONLY, &mode(0o644)).map_err(reason)?;
-    Ok(file.into())
+fn make_target(root: &Path, volume: &Volume) -> Result<File> {
+    let directory = is_directory(&volume.source);
+    let directories = if directory { &volume.target } else { volume.target.parent().context("DST is /")? };
+    let make = || {
+        DirBuilder::new().recursive(true).mode(0o755).create(directories)?;
+        if !directory {
+            OpenOptions::new().write(true).create_new(true).mode(0o644).open(&volume.target)?;
+        }
+        open(&volume.target)
+    };
+    Ok(within(root, make)??)
 }
 
 /// The path of an open target, without links, where it is one that a volume can be mounted on.
-fn path_below(root: &Root, target: &OwnedFd) -> Result<PathBuf> {
+fn path_below(root: &Path, target: &File) -> Result<PathBuf> {
     let path = path_of(target)?;
     let inside = inside(root, target)?;
     ensure!(inside.components().next().is_some(), "links in the image lead to the container's root");
@@ -167,13 +193,12 @@ fn path_below(root: &Root, target: &OwnedFd) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn path_of(open: &impl AsRawFd) -> Result<PathBuf> {
+fn path_of(open: &File) -> Result<PathBuf> {
     fs::read_link(format!("/proc/self/fd/{}", open.as_raw_fd())).context("reading the target's path")
 }
 
 /// The path of an open file relative to the root.
-fn inside(root: &Root, target: &OwnedFd) -> Result<PathBuf> {
-    let root = path_of(&root.as_fd().as_raw_fd())?;
+fn inside(root: &Path, target: &File) -> Result<PathBuf> {
     Ok(path_of(target)?.strip_prefix(root).context("the target left the root")?.to_path_buf())
 }
 
@@ -214,14 +239,6 @@ fn make_read_only(path: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What the kernel said to pathrs, in the words that our other errors have.
-fn reason(error: pathrs::error::Error) -> anyhow::Error {
-    match error.kind() {
-        ErrorKind::OsError(Some(errno)) => Errno::from_raw(errno).into(),
-        _ => error.into(),
-    }
 }
 
 #[cfg(test)]

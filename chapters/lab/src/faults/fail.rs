@@ -126,7 +126,7 @@ fn one(scene: &Scene<'_>, call: &Call, errno: Errno) -> Result<Verdict> {
 fn tell(lab: &Lab, errno: Errno, table: &BTreeMap<(Who, &str), Vec<Verdict>>) {
     let count = |verdicts: &[Verdict], which| verdicts.iter().filter(|verdict| **verdict == which).count();
     let mut text = format!(
-        "{:?} {errno:?}: r refused, . ran as asked, e ran and told of an error, p panicked, - not reached\n",
+        "{:?} {errno:?}: r refused, . ran as asked, e ran and told of an error, - not reached\n",
         lab.chapter()
     );
     let mut total = 0;
@@ -137,7 +137,6 @@ fn tell(lab: &Lab, errno: Errno, table: &BTreeMap<(Who, &str), Vec<Verdict>>) {
                 Verdict::Refused => 'r',
                 Verdict::Ran => '.',
                 Verdict::RanWithError => 'e',
-                Verdict::Panicked => 'p',
                 Verdict::NotReached => '-',
             })
             .collect();
@@ -147,11 +146,10 @@ fn tell(lab: &Lab, errno: Errno, table: &BTreeMap<(Who, &str), Vec<Verdict>>) {
     }
     let all: Vec<_> = table.values().flatten().copied().collect();
     text += &format!(
-        "  {total} faults: {} refused, {} ran as asked, {} ran and told of an error, {} panicked, {} not reached\n",
+        "  {total} faults: {} refused, {} ran as asked, {} ran and told of an error, {} not reached\n",
         count(&all, Verdict::Refused),
         count(&all, Verdict::Ran),
         count(&all, Verdict::RanWithError),
-        count(&all, Verdict::Panicked),
         count(&all, Verdict::NotReached)
     );
     println!("{text}");
