@@ -54,8 +54,9 @@ pub fn busybox(state_directory: &Path) -> Result<PathBuf> {
     if state::exists(&image)? {
         return Ok(image); // made by another run while we waited for the lock
     }
-    let unfinished = Unfinished(images.join("busybox.unfinished"));
-    state::remove_tree(&unfinished.0)?; // from a run that was killed: nobody else can hold the lock that we hold
+    let unfinished = images.join("busybox.unfinished");
+    state::remove_tree(&unfinished)?; // from a run that was killed: nobody else can hold the lock that we hold
+    let unfinished = Unfinished(unfinished);
     state::make_directories(&unfinished.0)?;
     if source.extension() == Some(OsStr::new("tar")) {
         tarball::unpack(&source, &unfinished.0)?;
