@@ -1,8 +1,8 @@
 // ANCHOR: head
 //! Chapter 3: a root of its own. The container sees a small image and nothing of the host's files.
 //!
-//! Read in this order: [`state`] says where our files are, [`image`] makes the busybox image there,
-//! [`tarball`] unpacks one instead, [`rootfs`] makes it the container's root.
+//! Read in this order: [`rootfs`] makes a directory the container's root; [`state`] says where our files are on
+//! the host; [`tarball`] unpacks an image there, or [`image`] makes one of the host's busybox.
 // ANCHOR_END: head
 
 // ANCHOR: mod_image
