@@ -66,7 +66,7 @@ fn at_any_moment(lab: &Lab) -> Result<()> {
         unchanged?;
         let ended = seen.outcome.status.code().is_some();
         see::same(&did, "run to end by itself:", true, ended)?;
-        scene.carry_out(None)?;
+        scene.carry_out_well()?;
         scene.host_is_as_before(&did)?;
         scene.nothing_is_left(&did)?;
     }

@@ -115,7 +115,7 @@ fn one(scene: &Scene<'_>, call: &Call, errno: Errno) -> Result<Verdict> {
     }
     if verdict == Verdict::RanWithError {
         // It was a step of the clean-up that failed, and the next run has to do it.
-        scene.verdict(&scene.carry_out(None)?.outcome, None)?;
+        scene.verdict(&scene.carry_out_well()?, None)?;
         scene.host_is_as_before(did)?;
     }
     scene.nothing_is_left(did)?;

@@ -66,8 +66,8 @@ fn parent_killed(lab: &Lab) -> Result<()> {
             scene.lab.host_unchanged(did)?;
         }
         // The next run takes away what is left.
-        let next = scene.carry_out(None)?;
-        see::same(did, "the next run to be", Verdict::Ran, scene.verdict(&next.outcome, None)?)?;
+        let next = scene.carry_out_well()?;
+        see::same(did, "the next run to be", Verdict::Ran, scene.verdict(&next, None)?)?;
         scene.host_is_as_before(did)?;
         scene.nothing_is_left(did)
     })?;
