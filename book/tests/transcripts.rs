@@ -1,0 +1,65 @@
+//! Every console block of the book, typed into real terminals: `cargo test -p book --test transcripts -- PAGE`.
+//! With `BLESS=1`, what appears is written into the page.
+
+use std::fs::File;
+use std::process::ExitCode;
+use std::sync::OnceLock;
+
+use book::page::Page;
+use book::transcript::{self, Bless, Outcome};
+use book::{stage, sudo};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args();
+    let name = arguments.next().unwrap_or_default();
+    if name == "sudo" || name.ends_with("/sudo") {
+        return sudo::main(arguments);
+    }
+    if name == stage::INIT {
+        return stage::main();
+    }
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1); // they share what cargo builds
+    let pages = match Page::all() {
+        Ok(pages) => pages,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let with_blocks = pages.into_iter().filter(|page| !transcript::blocks(page).is_empty());
+    let trials = with_blocks.map(|page| {
+        let name = page.name.clone();
+        Trial::ignorable_test(name, move || {
+            ready()?;
+            match transcript::run(&page, Bless::from_environment()) {
+                Ok(Outcome::Done) => Ok(Completion::Completed),
+                Ok(Outcome::Skipped(reason)) => Ok(Completion::ignored_with(reason)),
+                Err(error) => Err(Failed::from(format!("{error:#}"))),
+            }
+        })
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+/// Before the first page: nobody else uses the same checkout, and all chapters are built.
+fn ready() -> Result<(), Failed> {
+    static LOCK: OnceLock<Result<File, String>> = OnceLock::new();
+    let prepare = || {
+        if !nix::unistd::geteuid().is_root() {
+            return Err(
+                "the transcripts make containers, and only root can: run them as root or with sudo".into()
+            );
+        }
+        let path = stage::store().with_extension("lock");
+        let lock = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        lock.lock().map_err(|error| format!("{}: {error}", path.display()))?;
+        transcript::build().map_err(|error| format!("{error:#}"))?;
+        Ok(lock)
+    };
+    match LOCK.get_or_init(prepare) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failed::from(error.clone())),
+    }
+}

@@ -1,0 +1,52 @@
+//! Where things are.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+/// The top of the repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap_or_default()
+}
+
+/// The book's text.
+pub fn pages() -> PathBuf {
+    root().join("book/src")
+}
+
+/// A file's text, with its path in the error.
+pub fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+/// Writes a file if that changes it.
+pub fn write(path: &Path, text: &str) -> Result<()> {
+    if fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
+    }
+    fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// All files of the repository, tracked or new, that git does not ignore: paths below [`root`].
+pub fn files() -> Result<Vec<PathBuf>> {
+    // Tests run as root, often in a user's clone, where git wants to be told that this is meant.
+    let output = Command::new("git")
+        .args(["-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root())
+        .output()
+        .context("starting git")?;
+    ensure!(output.status.success(), "git ls-files: {}", String::from_utf8_lossy(&output.stderr).trim());
+    let names = output.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let mut files: Vec<_> = names.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect();
+    files.retain(|file| root().join(file).is_file()); // a deleted one is still tracked
+    files.sort();
+    files.dedup();
+    Ok(files)
+}

@@ -1,0 +1,218 @@
+//! A terminal of the stage: keys go in, and what a person would see comes out.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// How long nothing more must come after a prompt.
+const STILL: Duration = Duration::from_millis(80);
+
+/// A pty's master side, and what has appeared on it.
+pub struct Terminal {
+    master: File,
+    screen: Screen,
+    /// When something last appeared.
+    last: Instant,
+    /// Up to here the text has been taken.
+    taken: usize,
+}
+
+/// What a wait came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// This prompt is at the end of the text.
+    Prompt(String),
+    /// The caller's own condition holds.
+    Enough,
+    /// Neither, within the time.
+    Late,
+}
+
+nix::ioctl_write_ptr_bad!(
+    /// Lets the other side be opened.
+    unlock,
+    libc::TIOCSPTLCK, libc::c_int
+);
+nix::ioctl_read_bad!(
+    /// Asks for the number in `/dev/pts`.
+    number,
+    libc::TIOCGPTN, libc::c_uint
+);
+nix::ioctl_write_ptr_bad!(
+    /// Sets rows and columns.
+    resize,
+    libc::TIOCSWINSZ, libc::winsize
+);
+
+impl Terminal {
+    /// Opens a new terminal of the devpts whose `ptmx` this is. Returns its number too.
+    pub fn open(ptmx: &Path) -> Result<(Terminal, u32)> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let flags = OFlag::O_NOCTTY.bits();
+        let master = File::options().read(true).write(true).custom_flags(flags).open(ptmx);
+        let master = master.with_context(|| format!("opening {}", ptmx.display()))?;
+        let (mut name, fd) = (0, master.as_raw_fd());
+        let size = libc::winsize { ws_row: 48, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+        // SAFETY: each call gets a pointer to what it reads or writes, which lives as long as the call.
+        unsafe {
+            unlock(fd, &0)?;
+            number(fd, &mut name)?;
+            resize(fd, &size)?;
+        }
+        Ok((Terminal { master, screen: Screen::default(), last: Instant::now(), taken: 0 }, name))
+    }
+
+    /// Presses keys.
+    pub fn press(&mut self, keys: &str) -> Result<()> {
+        self.last = Instant::now();
+        self.master.write_all(keys.as_bytes()).context("typing")
+    }
+
+    /// What has appeared and not been taken.
+    pub fn text(&self) -> &str {
+        &self.screen.text[self.taken..]
+    }
+
+    /// Takes what has appeared.
+    pub fn take(&mut self) -> String {
+        let text = self.text().to_string();
+        self.taken = self.screen.text.len();
+        text
+    }
+
+    /// How long nothing has appeared.
+    pub fn quiet_for(&self) -> Duration {
+        self.last.elapsed()
+    }
+
+    /// Waits for a prompt, or until `enough` says so.
+    pub fn wait(&mut self, limit: Duration, mut enough: impl FnMut(&Terminal) -> bool) -> Result<Seen> {
+        let end = Instant::now() + limit;
+        loop {
+            self.read()?;
+            if self.quiet_for() >= STILL {
+                let line = self.text().rsplit('\n').next().unwrap_or_default();
+                if is_prompt(line) {
+                    return Ok(Seen::Prompt(line.to_string()));
+                }
+                if enough(self) {
+                    return Ok(Seen::Enough);
+                }
+            }
+            if Instant::now() >= end {
+                return Ok(Seen::Late);
+            }
+        }
+    }
+
+    /// Reads what comes within a moment.
+    fn read(&mut self) -> Result<()> {
+        let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, PollTimeout::from(20_u8))? == 0 {
+            return Ok(());
+        }
+        let mut bytes = [0; 4096];
+        match self.master.read(&mut bytes) {
+            Ok(length) => {
+                self.last = Instant::now();
+                let answer = self.screen.show(&bytes[..length]);
+                self.master.write_all(answer.as_bytes()).context("answering")
+            }
+            Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => {
+                bail!("the terminal's shell has ended")
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error).context("reading the terminal"),
+        }
+    }
+}
+
+/// Whether a line is a prompt of a shell that waits: bash's, a root shell's, a container's, or any one's second.
+pub fn is_prompt(line: &str) -> bool {
+    matches!(line, "$ " | "# " | "> ") || {
+        let container = line.strip_suffix(" # ").or(line.strip_suffix(" $ "));
+        container.is_some_and(|path| path.starts_with(['/', '~']) && !path.contains(char::is_whitespace))
+    }
+}
+
+/// Turns what a program writes to a terminal into the text that is there in the end.
+#[derive(Default)]
+struct Screen {
+    text: String,
+    /// Bytes of an escape sequence, or of a character, that has not come to its end.
+    pending: Vec<u8>,
+}
+
+impl Screen {
+    /// Shows bytes; returns what a terminal would answer.
+    fn show(&mut self, bytes: &[u8]) -> String {
+        let mut answer = String::new();
+        for byte in bytes {
+            self.pending.push(*byte);
+            let shown = match self.pending.as_slice() {
+                [0x1b] | [0x1b, b'[' | b']' | b'(' | b')'] => continue,
+                [0x1b, b'[', .., last] if !(0x40..=0x7e).contains(last) => continue,
+                [0x1b, b']', .., last] if *last != 7 => continue,
+                b"\x1b[6n" => {
+                    let line = self.text.rsplit('\n').next().unwrap_or_default();
+                    answer += &format!("\x1b[1;{}R", line.chars().count() + 1);
+                    ""
+                }
+                [0x1b, ..] | [b'\r' | 7] => "",
+                b"\t" => {
+                    let line = self.text.rsplit('\n').next().unwrap_or_default();
+                    &"        "[line.chars().count() % 8..]
+                }
+                [8] => {
+                    if !self.text.ends_with('\n') {
+                        self.text.pop();
+                    }
+                    ""
+                }
+                other => match std::str::from_utf8(other) {
+                    Ok(text) => text,
+                    Err(error) if error.error_len().is_none() => continue,
+                    Err(_) => "\u{fffd}",
+                },
+            };
+            self.text += shown;
+            self.pending.clear();
+        }
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts() {
+        for prompt in ["$ ", "# ", "> ", "/ # ", "/tmp # ", "~ # ", "/ $ "] {
+            assert!(is_prompt(prompt), "{prompt:?}");
+        }
+        for other in ["", "$", "$ ls", "x # ", "a / # ", "## "] {
+            assert!(!is_prompt(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_stays_on_the_screen() {
+        let mut screen = Screen::default();
+        screen.show(b"abc\td\r\n");
+        assert_eq!(screen.text, "abc     d\n");
+        screen.text.clear();
+        assert_eq!(screen.show(b"\x1b[1;32mgreen\x1b[m\r\n/ # \x1b[6"), "");
+        assert_eq!(screen.show(b"n"), "\x1b[1;5R");
+        screen.show("l\x08ls \u{2026}".as_bytes());
+        assert_eq!(screen.text, "green\n/ # ls \u{2026}");
+    }
+}

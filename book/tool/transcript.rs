@@ -1,0 +1,636 @@
+//! Types a page's console blocks into real terminals, and compares what appears with what the page says.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use regex_lite::Regex;
+use similar::{ChangeTag, TextDiff};
+
+use crate::page::{Block, Page};
+use crate::repo;
+use crate::stage::{self, Stage};
+use crate::terminal::{Seen, Terminal, is_prompt};
+
+/// No command of a page takes longer.
+const LONGEST: Duration = Duration::from_secs(60);
+/// A program that goes on has then said what it has to say.
+const QUIET: Duration = Duration::from_millis(500);
+/// The same, while some process of the page is computing.
+const QUIET_BUT_RUNNING: Duration = Duration::from_millis(1500);
+/// Stands for any lines.
+const ANY: &str = "…";
+/// The programs that are built before the first page, as `cargo run` and `cargo lab` would build them.
+const BUILD: &str = "for c in ch01_run ch02_cgroups ch03_pivot_root ch04_aufs ch04_overlay ch05_volumes; \
+    do b=\"$b --bin $c\"; done; cargo build $b && cargo build -p lab --bin lab; echo status $?";
+
+/// What to do with output that is not as the page says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bless {
+    /// Fail.
+    No,
+    /// Write it into the page.
+    Changes,
+    /// Write all output into the page, also where it differs only in what varies.
+    All,
+}
+
+impl Bless {
+    /// From the environment: `BLESS=1`, or `BLESS=all`.
+    pub fn from_environment() -> Bless {
+        match std::env::var("BLESS").as_deref() {
+            Ok("all") => Bless::All,
+            Ok("" | "0") | Err(_) => Bless::No,
+            Ok(_) => Bless::Changes,
+        }
+    }
+}
+
+/// Something to do at a terminal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Step {
+    /// Output that came after the terminal's last block: the end of a program that went on.
+    Pending,
+    /// Lines typed at a prompt; all but the first at the second prompt.
+    Type { prompt: String, lines: Vec<String> },
+    /// A key such as `^C`.
+    Key(char),
+}
+
+/// A step, and the lines of the page that hold its expected output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Action {
+    step: Step,
+    /// Index of the line that is typed; for [`Step::Pending`], of the first line of output.
+    line: usize,
+    /// The output's lines: from, to.
+    output: (usize, usize),
+}
+
+/// The prompt that a line begins with, and what is typed.
+fn prompt_of(line: &str) -> Option<(&str, &str)> {
+    for prompt in ["$ ", "# "] {
+        if let Some(typed) = line.strip_prefix(prompt) {
+            return Some((prompt, typed));
+        }
+    }
+    if line == "$" || line == "#" {
+        return Some((if line == "$" { "$ " } else { "# " }, ""));
+    }
+    let end = [" # ", " $ "].iter().filter_map(|mark| line.find(mark).map(|at| at + mark.len())).min();
+    let end = end.or_else(|| (line.ends_with(" #") || line.ends_with(" $")).then_some(line.len()))?;
+    let (prompt, typed) = line.split_at(end);
+    is_prompt(&format!("{} ", prompt.trim_end())).then_some((prompt, typed))
+}
+
+fn key_of(line: &str) -> Option<char> {
+    let mut characters = line.strip_prefix('^')?.chars();
+    let key = characters.next().filter(|c| c.is_ascii_uppercase() || *c == '\\')?;
+    characters.next().is_none().then_some(key)
+}
+
+fn actions(page: &Page, block: &Block) -> Vec<Action> {
+    let pending = (block.start, block.start);
+    let mut actions = vec![Action { step: Step::Pending, line: block.start, output: pending }];
+    let mut index = block.start;
+    while index < block.end {
+        let line = page.lines[index].as_str();
+        let step = match (prompt_of(line), key_of(line)) {
+            (Some((prompt, typed)), _) => {
+                let mut lines = vec![typed.to_string()];
+                while let Some(more) = page.lines[index + 1..block.end]
+                    .first()
+                    .and_then(|line| if line == ">" { Some("") } else { line.strip_prefix("> ") })
+                {
+                    lines.push(more.to_string());
+                    index += 1;
+                }
+                Some(Step::Type { prompt: prompt.to_string(), lines })
+            }
+            (None, Some(key)) => Some(Step::Key(key)),
+            (None, None) => None,
+        };
+        index += 1;
+        match (step, actions.last_mut()) {
+            (Some(step), _) => actions.push(Action { step, line: index - 1, output: (index, index) }),
+            (None, Some(last)) => last.output.1 = index,
+            (None, None) => {}
+        }
+    }
+    actions
+}
+
+/// What is the same although it is written differently.
+struct Alike {
+    /// Given by the page: every match is as good as another.
+    given: Vec<Regex>,
+    /// Names that the kernel or the program makes up: each stands for the same one all over the page.
+    names: Regex,
+}
+
+impl Alike {
+    fn new(marks: &[&str]) -> Result<Alike> {
+        let mut given = Vec::new();
+        for mark in marks {
+            let mut rest = mark.trim();
+            while !rest.is_empty() {
+                let (regex, after) = match rest.strip_prefix('/') {
+                    Some(inside) => {
+                        let end = inside.find("/ ").unwrap_or(inside.len().saturating_sub(1));
+                        ensure!(inside[end..].starts_with('/'), "no closing slash in varies: {mark}");
+                        (inside[..end].to_string(), &inside[end + 1..])
+                    }
+                    None => {
+                        let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
+                        let regex = match word.trim_end_matches(',') {
+                            "pid" => r"\b[0-9]{2,7}\b",
+                            "size" => r"\b[0-9]+(\.[0-9]+)?[KMGTkmgt]?(i?B)?\b",
+                            "time" => r"\b[0-9]+([:.,][0-9]+)*(ms|us|s|m)?\b",
+                            other => bail!("varies: knows pid, size, time and /regex/, not {other:?}"),
+                        };
+                        (regex.to_string(), after)
+                    }
+                };
+                given.push(Regex::new(&regex).with_context(|| format!("varies: {regex}"))?);
+                rest = after.trim();
+            }
+        }
+        let names = Regex::new(r"\b[0-9a-f]{12}\b|\[[0-9]{10}\]")?;
+        Ok(Alike { given, names })
+    }
+
+    /// A line with what varies taken out, and the names in it.
+    fn reduce(&self, line: &str) -> (String, Vec<String>) {
+        let mut line = line.trim_end().to_string();
+        let is_name = |text: &str| text.starts_with('[') || text.contains(|c: char| c.is_ascii_digit());
+        let names = self.names.find_iter(&line).map(|found| found.as_str().to_string());
+        let names = names.filter(|name| is_name(name)).collect();
+        line =
+            self.names
+                .replace_all(&line, |found: &regex_lite::Captures<'_>| {
+                    if is_name(&found[0]) { "\u{1}".to_string() } else { found[0].to_string() }
+                })
+                .into_owned();
+        for regex in &self.given {
+            line = regex.replace_all(&line, "\u{2}").into_owned();
+        }
+        (line, names)
+    }
+}
+
+/// Which name in the page is which name of this run.
+#[derive(Default)]
+struct Names {
+    actual: BTreeMap<String, String>,
+    expected: BTreeMap<String, String>,
+}
+
+impl Names {
+    /// Whether all pairs agree with what is known; then they are known too.
+    fn agree(&mut self, pairs: &[(String, String)]) -> bool {
+        let mut actual = self.actual.clone();
+        let mut expected = self.expected.clone();
+        for (one, other) in pairs {
+            if actual.entry(one.clone()).or_insert_with(|| other.clone()) != other
+                || expected.entry(other.clone()).or_insert_with(|| one.clone()) != one
+            {
+                return false;
+            }
+        }
+        (self.actual, self.expected) = (actual, expected);
+        true
+    }
+}
+
+/// Compares lines; `…` stands for any. Returns the pairs of names if all is alike.
+fn alike(alike: &Alike, expected: &[String], actual: &[String]) -> Option<Vec<(String, String)>> {
+    let Some((first, rest)) = expected.split_first() else {
+        return actual.is_empty().then(Vec::new);
+    };
+    if first.trim() == ANY {
+        return (0..=actual.len()).find_map(|skip| self::alike(alike, rest, &actual[skip..]));
+    }
+    let (line, others) = actual.split_first()?;
+    let ((one, names), (other, found)) = (alike.reduce(first), alike.reduce(line));
+    if one != other {
+        return None;
+    }
+    let mut pairs: Vec<_> = names.into_iter().zip(found).collect();
+    pairs.extend(self::alike(alike, rest, others)?);
+    Some(pairs)
+}
+
+/// What BLESS writes in the place of `expected`: lines that still hold stay as they are.
+fn blessed(how: &Alike, expected: &[String], actual: &[String], names: &Names) -> Vec<String> {
+    let mut kept = actual.to_vec();
+    if let (Some(first), Some(last)) =
+        (expected.iter().position(|l| l.trim() == ANY), expected.iter().rposition(|l| l.trim() == ANY))
+    {
+        let tail = expected.len() - 1 - last;
+        if actual.len() >= first + tail {
+            kept = actual[..first].to_vec();
+            kept.push(ANY.to_string());
+            kept.extend_from_slice(&actual[actual.len() - tail..]);
+        }
+    }
+    for line in &mut kept {
+        for (page, run) in &names.actual {
+            *line = line.replace(run.as_str(), page);
+        }
+        let same = |old: &&String| {
+            let ((old, was), (new, is)) = (how.reduce(old), how.reduce(line));
+            old == new && was == is
+        };
+        if let Some(old) = expected.iter().find(same) {
+            line.clone_from(old);
+        }
+    }
+    kept
+}
+
+fn lines_of(text: &str) -> Vec<String> {
+    let mut lines: Vec<_> = text.split('\n').map(|line| line.trim_end().to_string()).collect();
+    if lines.last().is_some_and(String::is_empty) {
+        lines.pop();
+    }
+    lines
+}
+
+/// A terminal, and what is known of it.
+struct Seat {
+    terminal: Terminal,
+    /// The prompt at which it waits; none while a program goes on.
+    prompt: Option<String>,
+}
+
+/// A page's run.
+struct Run<'a> {
+    page: &'a Page,
+    stage: &'a mut Stage,
+    seats: [Option<Seat>; 2],
+    names: Names,
+    bless: Bless,
+    /// Lines of the page to be replaced, in their order.
+    edits: Vec<((usize, usize), Vec<String>)>,
+    failures: Vec<String>,
+}
+
+/// How a page's run ended, if it did not fail.
+pub enum Outcome {
+    /// All as the page says, or written into it.
+    Done,
+    /// Nothing could be run here, for this reason.
+    Skipped(String),
+}
+
+/// Why a block cannot run here.
+fn skipped(block: &Block) -> Option<&'static str> {
+    let known = |file: &str, word: &str| {
+        fs::read_to_string(Path::new(file)).is_ok_and(|text| text.split_whitespace().any(|one| one == word))
+    };
+    let v1 = fs::read_to_string("/proc/self/mounts")
+        .is_ok_and(|mounts| mounts.lines().any(|line| line.split(' ').nth(2) == Some("cgroup")));
+    if block.is("vm") && !known("/proc/filesystems", "aufs") {
+        return Some("needs the classroom VM: this kernel has no aufs");
+    }
+    if block.is("v2") && v1 {
+        return Some("needs a machine with cgroup v2 only: this one has v1");
+    }
+    if block.is("v1") && !v1 {
+        return Some("needs a machine with cgroup v1: this one has v2 only");
+    }
+    None
+}
+
+/// The page's console blocks.
+pub fn blocks(page: &Page) -> Vec<Block> {
+    page.blocks()
+        .into_iter()
+        .filter(|block| block.info.first().is_some_and(|info| info == "console"))
+        .collect()
+}
+
+/// Brings what cargo has built up to date with the repository.
+pub fn build() -> Result<()> {
+    let mut stage = Stage::raise()?;
+    let terminal = stage.terminal()?;
+    let mut seat = Seat { terminal, prompt: Some("$ ".to_string()) };
+    let output = backstage(&mut seat, BUILD)?;
+    ensure!(output.ends_with("status 0\n"), "building the chapters:\n{output}");
+    let _ = fs::remove_file(stage::marker());
+    Ok(())
+}
+
+/// Types a command that takes its time.
+fn backstage(seat: &mut Seat, command: &str) -> Result<String> {
+    seat.terminal.take();
+    seat.terminal.press(&format!("{command}\n"))?;
+    let seen = seat.terminal.wait(Duration::from_secs(900), |_| false)?;
+    ensure!(seen == Seen::Prompt("$ ".to_string()), "{command}: not done:\n{}", seat.terminal.text());
+    let text = seat.terminal.take();
+    Ok(without_echo(text.strip_suffix("$ ").unwrap_or(&text), command).unwrap_or(&text).to_string())
+}
+
+/// What follows the echo of what was typed. A shell that edits its line may have broken it.
+fn without_echo<'a>(text: &'a str, typed: &str) -> Option<&'a str> {
+    let mut wanted = typed.chars().filter(|c| !c.is_whitespace());
+    let mut next = wanted.next();
+    for (at, character) in text.char_indices() {
+        if next.is_none() && character == '\n' {
+            return Some(&text[at + 1..]);
+        }
+        if character.is_whitespace() {
+            continue;
+        }
+        if Some(character) != next {
+            return None;
+        }
+        next = wanted.next();
+    }
+    None
+}
+
+/// Runs all console blocks of a page in one fresh state.
+pub fn run(page: &Page, bless: Bless) -> Result<Outcome> {
+    let mut stage = Stage::raise()?;
+    // From here on, until all is as it was.
+    let changes = page.lines.iter().any(|line| line.contains("git apply"));
+    if changes {
+        fs::write(stage::marker(), &page.name).context("noting that the checkout changes")?;
+    }
+    let mut run = Run {
+        page,
+        stage: &mut stage,
+        seats: [None, None],
+        names: Names::default(),
+        bless,
+        edits: Vec::new(),
+        failures: Vec::new(),
+    };
+    let mut ran = 0;
+    let mut reasons = Vec::new();
+    let mut fatal = None;
+    for block in blocks(page) {
+        if let Some(reason) = skipped(&block) {
+            println!("{}: skipped: {reason}", page.place(block.start));
+            reasons.push(reason);
+            continue;
+        }
+        ran += 1;
+        if let Err(error) = run.block(&block) {
+            fatal = Some(error);
+            break;
+        }
+    }
+    if fatal.is_none() {
+        run.end()?;
+    }
+    let (edits, mut failures) = (std::mem::take(&mut run.edits), std::mem::take(&mut run.failures));
+    failures.extend(fatal.map(|error| format!("{error:#}")));
+    drop(run);
+    drop(stage);
+    if changes {
+        restore(page, &mut failures)?;
+    }
+
+    if !edits.is_empty() {
+        let mut page = page.clone();
+        for ((from, to), lines) in edits.into_iter().rev() {
+            page.lines.splice(from..to, lines);
+        }
+        page.write()?;
+    }
+    match (failures.is_empty(), ran, reasons.first()) {
+        (false, ..) => Err(anyhow!("{}", failures.join("\n\n"))),
+        (true, 0, Some(reason)) => Ok(Outcome::Skipped((*reason).to_string())),
+        _ => Ok(Outcome::Done),
+    }
+}
+
+/// After a page that broke the code on purpose: it must have mended it, and what is built is built anew.
+fn restore(page: &Page, failures: &mut Vec<String>) -> Result<()> {
+    let checkout = stage::store().join("home/you/containers-by-hand");
+    for file in repo::files()?.iter().filter(|file| file.starts_with("chapters")) {
+        if fs::read(repo::root().join(file))? != fs::read(checkout.join(file)).unwrap_or_default() {
+            failures.push(format!("{}: at its end, {} is not as it was", page.name, file.display()));
+        }
+    }
+    // The marker is there, so all sources become new, and cargo builds what they make.
+    build()
+}
+
+impl Run<'_> {
+    fn block(&mut self, block: &Block) -> Result<()> {
+        let before = block.start.checked_sub(2).and_then(|index| self.page.lines.get(index));
+        let marks: Vec<_> = before.and_then(|line| Page::mark(line, "varies")).into_iter().collect();
+        let how = Alike::new(&marks).with_context(|| self.page.place(block.start))?;
+        let number = usize::from(block.is("second"));
+        if self.seats[number].is_none() {
+            let terminal = self.stage.terminal()?;
+            self.seats[number] = Some(Seat { terminal, prompt: Some("$ ".to_string()) });
+        }
+        let actions = actions(self.page, block);
+        for (index, action) in actions.iter().enumerate() {
+            let last = index + 1 == actions.len();
+            self.act(number, action, last, &how).with_context(|| self.page.place(action.line))?;
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, number: usize, action: &Action, last: bool, how: &Alike) -> Result<()> {
+        let Some(seat) = &mut self.seats[number] else { bail!("no terminal") };
+        let expected = &self.page.lines[action.output.0..action.output.1];
+        let output = match &action.step {
+            Step::Pending => {
+                if seat.prompt.is_some() {
+                    seat.terminal.wait(Duration::ZERO, |_| true)?;
+                } else if !last {
+                    // A program went on here. The next thing in this block needs its end, or is a key for it.
+                    let key = key_of(&self.page.lines[action.output.1]).is_some();
+                    settle(seat, self.stage, expected, how, key)?;
+                } else {
+                    settle(seat, self.stage, expected, how, true)?;
+                }
+                let text = seat.terminal.take();
+                // What comes while a shell waits is followed by no new prompt.
+                let prompt = seat.prompt.clone().unwrap_or_default();
+                text.strip_suffix(&prompt).unwrap_or(&text).to_string()
+            }
+            Step::Type { prompt, lines } => {
+                let actual =
+                    seat.prompt.clone().context("a program runs in this terminal, and no shell waits")?;
+                ensure!(
+                    actual.trim_end() == prompt.trim_end(),
+                    "the page has the prompt {prompt:?} where the terminal has {actual:?}"
+                );
+                if lines.iter().all(String::is_empty) {
+                    return Ok(()); // only to show that the prompt is back
+                }
+                let mut output = String::new();
+                for (index, typed) in lines.iter().enumerate() {
+                    ensure!(
+                        index == 0 || seat.prompt.as_deref() == Some("> "),
+                        "the shell does not wait for more before {typed:?}"
+                    );
+                    let final_line = index + 1 == lines.len();
+                    seat.terminal.press(&format!("{typed}\n"))?;
+                    seat.prompt = None;
+                    settle(seat, self.stage, expected, how, last && final_line)
+                        .with_context(|| format!("the command {typed:?}"))?;
+                    let text = seat.terminal.take();
+                    let text = text.strip_suffix(seat.prompt.as_deref().unwrap_or_default()).unwrap_or(&text);
+                    let text = without_echo(text, typed)
+                        .with_context(|| format!("typed {typed:?}, and the terminal shows {text:?}"))?;
+                    output += text;
+                }
+                ensure!(
+                    seat.prompt.as_deref() != Some("> "),
+                    "the shell waits for the rest of a command: {:?}",
+                    lines.last()
+                );
+                output
+            }
+            Step::Key(key) => {
+                let byte = (*key as u8) & 0x1f;
+                seat.prompt = None;
+                seat.terminal.press(&String::from(char::from(byte)))?;
+                settle(seat, self.stage, expected, how, last).with_context(|| format!("the key ^{key}"))?;
+                let text = seat.terminal.take();
+                let text = text.strip_suffix(seat.prompt.as_deref().unwrap_or_default()).unwrap_or(&text);
+                let text = text.strip_prefix(&format!("^{key}")).unwrap_or(text);
+                text.strip_prefix('\n').unwrap_or(text).to_string()
+            }
+        };
+        self.compare(action, &output, how)
+    }
+
+    fn compare(&mut self, action: &Action, output: &str, how: &Alike) -> Result<()> {
+        let expected = &self.page.lines[action.output.0..action.output.1];
+        let actual = lines_of(output);
+        for line in &actual {
+            let first = actual.first() == Some(line) && line.starts_with("> ");
+            let fence = line.trim_start().starts_with("```");
+            ensure!(
+                prompt_of(line).is_none() && key_of(line).is_none() && !first && !fence,
+                "the output has a line that would be read as something typed, or as the block's end: {line:?}"
+            );
+        }
+        let same = alike(how, expected, &actual).is_some_and(|pairs| self.names.agree(&pairs));
+        if same && self.bless != Bless::All {
+            return Ok(());
+        }
+        if self.bless == Bless::No {
+            let diff = difference(expected, &actual, how);
+            let hint = if diff.is_empty() {
+                "  the ids or namespace numbers do not agree with those further up in the page\n"
+            } else {
+                ""
+            };
+            let typed = match &action.step {
+                Step::Pending => String::from("what came meanwhile"),
+                _ => self.page.lines[action.line].clone(),
+            };
+            let place = self.page.place(action.line);
+            self.failures.push(format!("{place}: {typed}\n  - the page, + what appeared\n{diff}{hint}"));
+            return Ok(());
+        }
+        let lines = if self.bless == Bless::All {
+            actual.clone()
+        } else {
+            blessed(how, expected, &actual, &self.names)
+        };
+        // From now on the page says this.
+        if let Some(pairs) = alike(how, &lines, &actual) {
+            self.names.agree(&pairs);
+        }
+        if lines != expected {
+            println!("{}: blessed", self.page.place(action.line));
+            self.edits.push((action.output, lines));
+        }
+        Ok(())
+    }
+
+    /// The page's end: its terminals wait as in the beginning, and nothing is left.
+    fn end(&mut self) -> Result<()> {
+        let name = &self.page.name;
+        for (seat, which) in self.seats.iter_mut().zip(["first", "second"]) {
+            let Some(seat) = seat else { continue };
+            let late = seat.terminal.wait(Duration::ZERO, |_| true)?;
+            if matches!(late, Seen::Prompt(_)) || !seat.terminal.text().is_empty() {
+                self.failures.push(format!(
+                    "{name}: after its last block the {which} terminal shows {:?}",
+                    seat.terminal.text()
+                ));
+            }
+            if seat.prompt.as_deref() != Some("$ ") {
+                let shows =
+                    seat.prompt.as_ref().map_or("a program that goes on".to_string(), |p| format!("{p:?}"));
+                self.failures.push(format!(
+                    "{name}: at its end the {which} terminal must wait with \"$ \", and has {shows}"
+                ));
+            }
+        }
+        let left = self.stage.left()?;
+        if !left.is_empty() {
+            self.failures.push(format!("{name}: it leaves behind:\n  {}", left.join("\n  ")));
+        }
+        Ok(())
+    }
+}
+
+/// Waits until a shell waits again; or, where `may_go_on`, until the program has said what it has to say.
+fn settle(seat: &mut Seat, stage: &Stage, expected: &[String], how: &Alike, may_go_on: bool) -> Result<()> {
+    let waiting = std::time::Instant::now();
+    let enough = |terminal: &Terminal| {
+        if !may_go_on || terminal.quiet_for() < QUIET {
+            return false;
+        }
+        let (builds, runs) = stage.is_busy();
+        if builds || (runs && terminal.quiet_for() < QUIET_BUT_RUNNING) {
+            return false;
+        }
+        // On a slow machine the rest may still come.
+        let text = lines_of(terminal.text());
+        let shown = (0..=text.len()).any(|from| alike(how, expected, &text[from..]).is_some());
+        shown || waiting.elapsed() > Duration::from_secs(5)
+    };
+    match seat.terminal.wait(LONGEST, enough)? {
+        Seen::Prompt(prompt) => seat.prompt = Some(prompt),
+        Seen::Enough => seat.prompt = None,
+        Seen::Late => {
+            return Err(late(seat, may_go_on));
+        }
+    }
+    Ok(())
+}
+
+fn late(seat: &Seat, may_go_on: bool) -> Error {
+    let hint = if may_go_on { "" } else { " (a program may go on only as the last of its block)" };
+    anyhow!("no prompt within {} s{hint}; the terminal shows:\n{}", LONGEST.as_secs(), seat.terminal.text())
+}
+
+/// A diff in which what only varies is no difference.
+fn difference(expected: &[String], actual: &[String], how: &Alike) -> String {
+    let reduce = |lines: &[String]| -> Vec<String> { lines.iter().map(|line| how.reduce(line).0).collect() };
+    let (one, other) = (reduce(expected), reduce(actual));
+    if one == other {
+        return String::new();
+    }
+    let (one, other): (Vec<_>, Vec<_>) =
+        (one.iter().map(String::as_str).collect(), other.iter().map(String::as_str).collect());
+    let diff = TextDiff::from_slices(&one, &other);
+    let mut text = String::new();
+    for change in diff.iter_all_changes() {
+        let (sign, line) = match (change.tag(), change.old_index(), change.new_index()) {
+            (ChangeTag::Insert, _, Some(index)) => ('+', &actual[index]),
+            (ChangeTag::Delete, Some(index), _) => ('-', &expected[index]),
+            (_, _, Some(index)) => (' ', &actual[index]),
+            _ => continue,
+        };
+        let _ = writeln!(text, "  {sign} {line}");
+    }
+    text
+}
