@@ -6,7 +6,7 @@ use std::io::stdin;
 use anyhow::{Context, Result};
 use log::debug;
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, getpgrp, setpgid, setsid, tcgetpgrp, tcsetpgrp};
 // ANCHOR_END: head
@@ -51,7 +51,8 @@ impl Terminal {
         self.lent = true;
         // From here on we are in the background, where SIGTTOU would stop us for writing a message or for
         // taking the terminal back.
-        SigSet::from(Signal::SIGTTOU).thread_block().context("blocking SIGTTOU")
+        let stop = SigSet::from(Signal::SIGTTOU);
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&stop), None).context("blocking SIGTTOU")
     }
 }
 // ANCHOR_END: lend_to

@@ -4,10 +4,10 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use ch02_cgroups::lock;
@@ -123,7 +123,9 @@ fn from_host(busybox: &Path, root: &Path) -> Result<()> {
     for library in libraries(busybox)? {
         copy_program(&library, &root.join(library.strip_prefix("/")?))?;
     }
-    let applets = output(Command::new(busybox).arg("--list-full"))?;
+    let mut list = Command::new(busybox);
+    let (status, applets) = output(list.arg("--list-full")).with_context(|| format!("running {list:?}"))?;
+    ensure!(status.success(), "{list:?} failed: {status}");
     for applet in applets.lines().filter(|applet| *applet != "bin/busybox") {
         let link = root.join(applet.trim_start_matches('/'));
         state::make_directories(link.parent().context("an applet's path has a directory")?)?;
@@ -137,21 +139,24 @@ fn from_host(busybox: &Path, root: &Path) -> Result<()> {
 /// The libraries that a program is loaded with, none if it is static. ldd(1) knows; each line has the
 /// path of one after `=>`, or at its start for the loader.
 fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
-    let ldd = match Command::new("ldd").arg(program).env("LC_ALL", "C").output() {
+    let text = match output(Command::new("ldd").arg(program).env("LC_ALL", "C")) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()), // then all is static
-        ldd => ldd.context("running ldd")?,
+        ldd => ldd.context("running ldd")?.1,
     };
-    let text = String::from_utf8_lossy(&ldd.stdout);
     Ok(text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect())
 }
 // ANCHOR_END: libraries
 
 // ANCHOR: helpers
-/// Runs a program and returns what it prints.
-fn output(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("running {command:?}"))?;
-    ensure!(output.status.success(), "{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).with_context(|| format!("reading the output of {command:?}"))
+/// Runs a program and returns how it ended, and what it printed. Not `Command::output`: that panics if it cannot
+/// read, and then nothing is undone.
+fn output(command: &mut Command) -> io::Result<(ExitStatus, String)> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let mut text = String::new();
+    // The pipe is closed again after this, so that a program that we cannot read from ends too.
+    let read = child.stdout.take().map_or(Ok(0), |mut pipe| pipe.read_to_string(&mut text));
+    let status = child.wait()?;
+    read.map(|_| (status, text))
 }
 
 fn copy_program(from: &Path, to: &Path) -> Result<()> {

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::outcome::Outcome;
 use crate::process::Mark;
 use crate::running::Running;
 use crate::see::{self, SOON, quoted, shown};
+use crate::terminal::begin_session;
 
 /// No file that a run writes may be longer, its output included: a command that never stops writing ends so.
 const LONGEST_FILE: u64 = 64 * 1024 * 1024;
@@ -108,6 +110,7 @@ impl Lab {
             options: Vec::new(),
             arguments: arguments.into_iter().map(|word| word.as_ref().to_owned()).collect(),
             input: None,
+            terminal: None,
             directory: None,
             variables: Vec::new(),
             user: None,
@@ -166,6 +169,7 @@ pub(crate) struct Run<'a> {
     options: Vec<OsString>,
     arguments: Vec<OsString>,
     input: Option<Vec<u8>>,
+    terminal: Option<OwnedFd>,
     directory: Option<PathBuf>,
     variables: Vec<(String, String)>,
     user: Option<u32>,
@@ -186,6 +190,12 @@ impl<'a> Run<'a> {
     pub(crate) fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = Some(bytes.into());
         self
+    }
+
+    /// A terminal as stdin, the slave side of a pty, and a session of which it is the terminal.
+    pub(crate) fn at_terminal(mut self, slave: OwnedFd) -> Self {
+        self.terminal = Some(slave);
+        self.prepared(begin_session)
     }
 
     /// The working directory.
@@ -271,15 +281,15 @@ impl<'a> Run<'a> {
         }
         // Files and not pipes: a process that outlives the run could keep a pipe open for ever.
         command.stdout(fs::File::create(file("stdout"))?).stderr(fs::File::create(file("stderr"))?);
-        match &self.input {
-            Some(bytes) => {
+        let stdin = match (self.terminal.take(), &self.input) {
+            (Some(slave), _) => slave.into(),
+            (None, Some(bytes)) => {
                 fs::write(file("stdin"), bytes)?;
-                command.stdin(fs::File::open(file("stdin"))?);
+                fs::File::open(file("stdin"))?.into()
             }
-            None => {
-                command.stdin(Stdio::null());
-            }
-        }
+            (None, None) => Stdio::null(),
+        };
+        command.stdin(stdin);
         let mark = lab.mark;
         let first = move || {
             mark.put_on()?;

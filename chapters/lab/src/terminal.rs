@@ -26,6 +26,14 @@ pub(crate) const CTRL_Z: &str = "\x1a";
 
 nix::ioctl_write_int_bad!(take_terminal, libc::TIOCSCTTY);
 
+/// Begins a session, and makes the terminal on stdin its own. For a child, between fork and exec.
+pub(crate) fn begin_session() -> std::io::Result<()> {
+    setsid()?;
+    // SAFETY: descriptor 0 is a pty's slave side, and the call reads no memory of ours.
+    unsafe { take_terminal(0, 0) }?;
+    Ok(())
+}
+
 /// A terminal. Its session leader is a `sh` on the host, as it would be for a user who logged in.
 pub(crate) struct Terminal {
     line: String,
@@ -53,10 +61,7 @@ impl Terminal {
         let prepare = move || {
             mark.put_on()?;
             set_pdeathsig(Signal::SIGKILL)?; // so that nothing runs on if the lab itself is killed
-            setsid()?;
-            // SAFETY: descriptor 0 is the pty's slave side, and the call reads no memory of ours.
-            unsafe { take_terminal(0, 0) }?;
-            Ok(())
+            begin_session()
         };
         // SAFETY: four system calls.
         unsafe { command.pre_exec(prepare) };

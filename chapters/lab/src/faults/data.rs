@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::signal::Signal;
 
-use super::scene::Scene;
+use super::scene::{Kind, Scene};
 use super::tracer::{What, Who};
 use crate::Chapter::{Overlay, Volumes};
 use crate::Check;
@@ -42,7 +42,7 @@ pub(crate) const CHECKS: &[Check] = &[
 /// At each call of run's, somebody mounts data of the host's below its workspace.
 fn at_any_moment(lab: &Lab) -> Result<()> {
     lab.runtime_was_killed();
-    let scene = Scene::new(lab)?;
+    let scene = Scene::new(lab, Kind::Usual)?;
     let precious = lab.folder("precious")?;
     fs::create_dir(precious.join("deep"))?;
     fs::write(precious.join("deep/file"), "the host's\n")?;

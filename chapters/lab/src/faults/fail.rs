@@ -83,20 +83,21 @@ fn can_fail(call: &Call, errno: Errno) -> bool {
 }
 
 fn every_call(lab: &Lab, errno: Errno) -> Result<()> {
-    let scene = Scene::new(lab)?;
-    let mut table: BTreeMap<(Who, &str), Vec<Verdict>> = BTreeMap::new();
-    let mut wrong = Vec::new();
-    for call in scene.calls.iter().filter(|call| can_fail(call, errno)) {
-        match one(&scene, call, errno) {
-            Ok(verdict) => table.entry((call.who, &call.name)).or_default().push(verdict),
-            Err(error) => {
-                wrong.push((call, error));
-                scene.recover();
+    Scene::each_kind(lab, |scene, calls| {
+        let mut table: BTreeMap<(Who, &str), Vec<Verdict>> = BTreeMap::new();
+        let mut wrong = Vec::new();
+        for call in calls.iter().filter(|call| can_fail(call, errno)) {
+            match one(scene, call, errno) {
+                Ok(verdict) => table.entry((call.who, &call.name)).or_default().push(verdict),
+                Err(error) => {
+                    wrong.push((call, error));
+                    scene.recover();
+                }
             }
         }
-    }
-    tell(lab, errno, &table);
-    all_right(&scene, &wrong)
+        tell(scene, errno, &table);
+        all_right(scene, &wrong)
+    })
 }
 
 fn one(scene: &Scene<'_>, call: &Call, errno: Errno) -> Result<Verdict> {
@@ -110,6 +111,9 @@ fn one(scene: &Scene<'_>, call: &Call, errno: Errno) -> Result<Verdict> {
     let reason = if LOOKS.contains(&call.name.as_str()) { "(E".to_string() } else { format!("({errno:?})") };
     let verdict = scene.verdict(&seen.outcome, Some(&reason))?;
     scene.no_process_left(did)?;
+    if call.name != "ioctl" {
+        scene.terminal_is_as_before(did)?;
+    }
     if verdict != Verdict::RanWithError || !scene.mounts_on_host() {
         scene.lab.host_unchanged(did)?;
     }
@@ -123,11 +127,12 @@ fn one(scene: &Scene<'_>, call: &Call, errno: Errno) -> Result<Verdict> {
 }
 
 /// The table for the log: how often each call was made, and what came of its failing each time.
-fn tell(lab: &Lab, errno: Errno, table: &BTreeMap<(Who, &str), Vec<Verdict>>) {
+fn tell(scene: &Scene<'_>, errno: Errno, table: &BTreeMap<(Who, &str), Vec<Verdict>>) {
     let count = |verdicts: &[Verdict], which| verdicts.iter().filter(|verdict| **verdict == which).count();
     let mut text = format!(
-        "{:?} {errno:?}: r refused, . ran as asked, e ran and told of an error, - not reached\n",
-        lab.chapter()
+        "{:?}, {}, {errno:?}: r refused, . ran as asked, e ran and told of an error, - not reached\n",
+        scene.lab.chapter(),
+        scene.kind.described()
     );
     let mut total = 0;
     for ((who, name), verdicts) in table {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
-use super::scene::{Call, Scene, Verdict, all_right};
+use super::scene::{Call, Kind, Scene, Verdict, all_right};
 use super::tracer::{What, Who};
 use crate::Chapter::Run;
 use crate::Check;
@@ -33,9 +33,14 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
 ];
 
-fn each_call(scene: &Scene<'_>, who: Who, one: fn(&Scene<'_>, &Call) -> Result<()>) -> Result<()> {
+fn each_call(
+    scene: &Scene<'_>,
+    calls: &[Call],
+    who: Who,
+    one: fn(&Scene<'_>, &Call) -> Result<()>,
+) -> Result<()> {
     let mut wrong = Vec::new();
-    let calls: Vec<_> = scene.calls.iter().filter(|call| call.who == who).collect();
+    let calls: Vec<_> = calls.iter().filter(|call| call.who == who).collect();
     for call in &calls {
         if let Err(error) = one(scene, call) {
             wrong.push((*call, error));
@@ -43,8 +48,9 @@ fn each_call(scene: &Scene<'_>, who: Who, one: fn(&Scene<'_>, &Call) -> Result<(
         }
     }
     println!(
-        "{:?}: {} killed before each of its {} calls",
+        "{:?}, {}: {} killed before each of {} calls",
         scene.lab.chapter(),
+        scene.kind.described(),
         format!("{who:?}").to_lowercase(),
         calls.len()
     );
@@ -52,32 +58,38 @@ fn each_call(scene: &Scene<'_>, who: Who, one: fn(&Scene<'_>, &Call) -> Result<(
 }
 
 fn parent_killed(lab: &Lab) -> Result<()> {
-    let mut scene = Scene::new(lab)?;
-    let living = scene.start_living()?;
-    each_call(&scene, Who::Parent, |scene, call| {
-        let seen = scene.carry_out(Some(call.fault(What::Kills)))?;
-        let did = &seen.outcome.line;
-        if !seen.hit && call.name == "read" {
-            return Ok(()); // there was less to read
+    Scene::each_kind(lab, |scene, calls| {
+        if scene.kind != Kind::Usual {
+            return each_call(scene, calls, Who::Parent, parent_killed_at);
         }
-        see::same(did, "the call to be made:", true, seen.hit)?;
-        scene.no_process_left(did)?;
-        if !scene.mounts_on_host() {
-            scene.lab.host_unchanged(did)?;
-        }
-        // The next run takes away what is left.
-        let next = scene.carry_out_well()?;
-        see::same(did, "the next run to be", Verdict::Ran, scene.verdict(&next, None)?)?;
-        scene.host_is_as_before(did)?;
-        scene.nothing_is_left(did)
-    })?;
-    living.map_or(Ok(()), |living| living.kill_command()?.exits(137).map(drop))
+        let living = scene.start_living()?;
+        each_call(scene, &scene.calls, Who::Parent, parent_killed_at)?;
+        living.map_or(Ok(()), |living| living.kill_command()?.exits(137).map(drop))
+    })
+}
+
+fn parent_killed_at(scene: &Scene<'_>, call: &Call) -> Result<()> {
+    let seen = scene.carry_out(Some(call.fault(What::Kills)))?;
+    let did = &seen.outcome.line;
+    if !seen.hit && call.name == "read" {
+        return Ok(()); // there was less to read
+    }
+    see::same(did, "the call to be made:", true, seen.hit)?;
+    scene.no_process_left(did)?;
+    if !scene.mounts_on_host() {
+        scene.lab.host_unchanged(did)?;
+    }
+    // The next run takes away what is left.
+    let next = scene.carry_out_well()?;
+    see::same(did, "the next run to be", Verdict::Ran, scene.verdict(&next, None)?)?;
+    scene.host_is_as_before(did)?;
+    scene.nothing_is_left(did)
 }
 
 /// What killed runs leave is taken away by many others at once, and what is alive stays.
 fn cleaners(lab: &Lab) -> Result<()> {
     lab.runtime_was_killed();
-    let mut scene = Scene::new(lab)?;
+    let mut scene = Scene::new(lab, Kind::Usual)?;
     let living = scene.start_living()?;
     for round in 0..5 {
         let dead = (0..5).map(|_| scene.start_idle()).collect::<Result<Vec<_>>>()?;
@@ -100,16 +112,18 @@ fn cleaners(lab: &Lab) -> Result<()> {
 }
 
 fn child_killed(lab: &Lab) -> Result<()> {
-    let scene = Scene::new(lab)?;
-    each_call(&scene, Who::Child, |scene, call| {
-        let seen = scene.carry_out(Some(call.fault(What::Kills)))?;
-        let did = &seen.outcome.line;
-        if !seen.hit && call.name == "read" {
-            return Ok(()); // there was less to read
-        }
-        see::same(did, "the call to be made:", true, seen.hit)?;
-        seen.outcome.exits(137)?.prints("")?.complains("")?;
-        scene.host_is_as_before(did)?;
-        scene.nothing_is_left(did)
-    })
+    Scene::each_kind(lab, |scene, calls| each_call(scene, calls, Who::Child, child_killed_at))
+}
+
+fn child_killed_at(scene: &Scene<'_>, call: &Call) -> Result<()> {
+    let seen = scene.carry_out(Some(call.fault(What::Kills)))?;
+    let did = &seen.outcome.line;
+    if !seen.hit && call.name == "read" {
+        return Ok(()); // there was less to read
+    }
+    see::same(did, "the call to be made:", true, seen.hit)?;
+    seen.outcome.exits(137)?.prints("")?.complains("")?;
+    scene.host_is_as_before(did)?;
+    scene.terminal_is_as_before(did)?;
+    scene.nothing_is_left(did)
 }

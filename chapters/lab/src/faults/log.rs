@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::scene::Scene;
+use super::scene::{Kind, Scene};
 use crate::Chapter::Run;
 use crate::host::mounts;
 use crate::runtime::Lab;
@@ -19,7 +19,7 @@ pub(crate) const CHECKS: &[Check] = &[Check::new(
 .without_container()];
 
 fn tells_the_truth(lab: &Lab) -> Result<()> {
-    let scene = Scene::new(lab)?;
+    let scene = Scene::new(lab, Kind::Usual)?;
     let calls = "trace=mount,umount2,pivot_root,clone,sethostname,write";
     let mut rules = vec!["-y", "-e", calls];
     if lab.has(crate::Chapter::Aufs) && !aufs::on_this_kernel() {

@@ -1,10 +1,15 @@
 //! What every fault is tried on: a run that uses all that its chapter can do, and proves how it was confined.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::pty::openpty;
+use nix::sys::termios::{Termios, tcgetattr};
 
 use super::own_cgroups::{OwnCgroups, same_paths};
 use super::tracer::{self, Fault, Seen, What, Who};
@@ -36,6 +41,9 @@ const LIMITS: &str = " id=$(sed -n 's|.*/byhand/||p' /proc/self/cgroup | head -n
     for file in memory/@/memory.limit_in_bytes memory/@/memory.memsw.limit_in_bytes cpu/@/cpu.shares cpuset/@/cpuset.cpus pids/@/pids.max \
      @/memory.max @/memory.swap.max @/cpu.weight @/cpuset.cpus @/pids.max; do cat \"${file%@*}byhand/$id${file#*@}\" 2> /dev/null; done;";
 
+/// Only with a terminal, which is left in another mode than it was found in.
+const TERMINAL: &str = " [ -t 0 ] && echo terminal && stty -echo;";
+
 /// Only with volumes.
 const DATA: &str = " cat /data/file; echo inside > /data/new; ls /data /made; echo x 2> /dev/null > /fixed/new; cat /fixed/file;";
 
@@ -63,9 +71,23 @@ pub(super) enum Verdict {
     NotReached,
 }
 
+/// What is special about the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// All that the chapter can do, on a host where it has run before.
+    Usual,
+    /// With a terminal that is lent to the container.
+    AtTerminal,
+    /// The first run on a host, which makes the image.
+    First,
+}
+
 /// A lab, and in it a run whose every step can be made to fail.
 pub(super) struct Scene<'a> {
     pub(super) lab: &'a Lab,
+    pub(super) kind: Kind,
+    /// The terminal's other side, with the modes that it had.
+    terminal: RefCell<Option<(OwnedFd, Termios)>>,
     /// The container's cgroups come in here, and nobody else's.
     cgroups: OwnCgroups<'a>,
     options: Vec<String>,
@@ -85,8 +107,25 @@ struct State {
     processes: Vec<Process>,
 }
 
+impl Kind {
+    pub(super) fn described(self) -> &'static str {
+        match self {
+            Kind::Usual => "a usual run",
+            Kind::AtTerminal => "a run with a terminal",
+            Kind::First => "the first run, which makes the image",
+        }
+    }
+
+    /// Those that a chapter has, the usual one first.
+    pub(super) fn all(lab: &Lab) -> Vec<Kind> {
+        // Later chapters make it by the same calls, before any of their own.
+        let image = (lab.chapter() == PivotRoot).then_some(Kind::First);
+        [Kind::Usual, Kind::AtTerminal].into_iter().chain(image).collect()
+    }
+}
+
 impl<'a> Scene<'a> {
-    pub(super) fn new(lab: &'a Lab) -> Result<Scene<'a>> {
+    pub(super) fn new(lab: &'a Lab, kind: Kind) -> Result<Scene<'a>> {
         strace::required()?;
         let all_limits = lab.has(Cgroups) && !lab.has(PivotRoot);
         let controllers: &[&str] = match (lab.has(Cgroups), all_limits) {
@@ -104,6 +143,10 @@ impl<'a> Scene<'a> {
             }
         }
         let mut script = EVIDENCE.to_string();
+        if kind == Kind::AtTerminal {
+            options.extend(["-i", "-t"].map(String::from));
+            script += TERMINAL;
+        }
         if lab.has(PivotRoot) {
             script += DEVICES;
         } else if lab.has(Cgroups) {
@@ -121,9 +164,37 @@ impl<'a> Scene<'a> {
         let stand_in = lab.has(Aufs) && !aufs::on_this_kernel();
         let before = State { files: Vec::new(), cgroups: Vec::new(), processes: Vec::new() };
         let (calls, evidence) = (Vec::new(), Vec::new());
-        let mut scene = Scene { lab, cgroups, options, script, stand_in, calls, evidence, before };
+        let mut scene = Scene {
+            lab,
+            kind,
+            terminal: RefCell::default(),
+            cgroups,
+            options,
+            script,
+            stand_in,
+            calls,
+            evidence,
+            before,
+        };
         scene.look()?;
         Ok(scene)
+    }
+
+    /// Sweeps through the calls of a usual run, and then of the special ones.
+    pub(super) fn each_kind(
+        lab: &'a Lab,
+        sweep: impl Fn(&mut Scene<'a>, &[Call]) -> Result<()>,
+    ) -> Result<()> {
+        let mut usual = Vec::new();
+        for kind in Kind::all(lab) {
+            let mut scene = Scene::new(lab, kind)?;
+            let calls = if kind == Kind::Usual { scene.calls.clone() } else { scene.calls_beyond(&usual) };
+            sweep(&mut scene, &calls)?;
+            if kind == Kind::Usual {
+                usual = calls;
+            }
+        }
+        Ok(())
     }
 
     /// Finds out how the run goes if nothing goes wrong.
@@ -145,7 +216,7 @@ impl<'a> Scene<'a> {
         let mut occurrences: HashMap<(Who, u64), usize> = HashMap::new();
         for (index, (who, call)) in seen.calls.into_iter().enumerate() {
             let occurrence = occurrences.entry((who, call)).and_modify(|count| *count += 1).or_insert(1);
-            if index < startup || who == Who::Helper {
+            if index < startup {
                 continue;
             }
             let name = names.get(&call).cloned().unwrap_or_else(|| format!("call-{call}"));
@@ -167,7 +238,7 @@ impl<'a> Scene<'a> {
         // Where there is no aufs to mount, the run shall get further than that.
         let as_if: &[&str] =
             if self.stand_in { &["-n", "-e", "inject=mount:retval=0:when=1"] } else { &["-n"] };
-        for run in [self.run(), self.lab.run(["--help"])] {
+        for run in [self.run()?, self.lab.run(["--help"])] {
             let (_, trace) = strace::traced(self.lab, as_if, run)?;
             for line in trace.lines() {
                 // 4711  [ 257] openat(...
@@ -186,12 +257,30 @@ impl<'a> Scene<'a> {
         Ok(names)
     }
 
-    fn run(&self) -> Run<'a> {
+    fn run(&self) -> Result<Run<'a>> {
         let namespace = |kind| Process::this().namespace(kind).unwrap_or_default();
         let hosts = ["mnt", "uts", "ipc", "pid", "net"].map(|kind| namespace(kind).into_os_string());
         let command = ["sh", "-c", self.script.as_str()].map(std::ffi::OsString::from);
         let run = self.lab.run(command.into_iter().chain(hosts)).with(&self.options);
-        run.variable("RUST_BACKTRACE", "0")
+        let run = run.variable("RUST_BACKTRACE", "0");
+        if self.kind != Kind::AtTerminal {
+            return Ok(run);
+        }
+        let pty = openpty(None, None).context("opening a pty")?;
+        for fd in [&pty.master, &pty.slave] {
+            fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+        }
+        let modes = tcgetattr(&pty.master).context("reading the terminal's modes")?;
+        self.terminal.replace(Some((pty.master, modes)));
+        Ok(run.at_terminal(pty.slave))
+    }
+
+    /// Fails unless the terminal is in the mode that it was in before the run.
+    pub(super) fn terminal_is_as_before(&self, did: &str) -> Result<()> {
+        let terminal = self.terminal.borrow();
+        let Some((master, before)) = terminal.as_ref() else { return Ok(()) };
+        let now = tcgetattr(master).context("reading the terminal's modes")?;
+        see::same(did, "the terminal's modes to be as before:", before, &now)
     }
 
     /// The run, with a fault in it.
@@ -205,19 +294,22 @@ impl<'a> Scene<'a> {
             return Ok(self.carry_out(None)?.outcome);
         }
         self.clear();
-        self.run().finish()
+        self.run()?.finish()
     }
 
     /// The run, and what happens while it waits.
     pub(super) fn carry_out_while(&self, fault: Option<Fault>, meanwhile: &dyn Fn()) -> Result<Seen> {
         self.clear();
-        let mut seen = tracer::carry_out(self.run(), fault, self.stand_in, meanwhile)?;
+        let mut seen = tracer::carry_out(self.run()?, fault, self.stand_in, meanwhile)?;
         seen.outcome.line = "the run of this check, shown at the end".to_string();
         Ok(seen)
     }
 
-    /// Takes away what an earlier run has made in its volumes.
+    /// Takes away what an earlier run has made: in its volumes, and if this is to be the first one, the image.
     fn clear(&self) {
+        if self.kind == Kind::First {
+            let _ = fs::remove_dir_all(self.lab.state().join("images"));
+        }
         for made in ["data/new", "fixed/new"] {
             let _ = fs::remove_file(self.lab.path(made));
         }
@@ -265,9 +357,31 @@ impl<'a> Scene<'a> {
         self.lab.has(Aufs)
     }
 
+    /// The calls of a name that comes more often than in another run, or less often. Of many of one name, as when a
+    /// file is made for each of busybox's commands, only some, from the first to the last.
+    fn calls_beyond(&self, other: &[Call]) -> Vec<Call> {
+        const MOST: usize = 4;
+        let of = |calls: &[Call], one: &Call| {
+            calls.iter().filter(|call| (call.who, call.call) == (one.who, one.call)).count()
+        };
+        let mut seen: HashMap<(Who, u64), usize> = HashMap::new();
+        let mut beyond = self.calls.clone();
+        beyond.retain(|call| {
+            let count = of(&self.calls, call);
+            let number = seen.entry((call.who, call.call)).or_default();
+            *number += 1;
+            // Each goes into one of MOST parts of equal size; the first of a part is chosen, and the very last.
+            let part = |number: usize| number * (MOST - 1) / count;
+            let chosen =
+                count <= MOST || *number == count || part(*number) != part(*number - 1) || *number == 1;
+            count != of(other, call) && chosen
+        });
+        beyond
+    }
+
     /// The shell line of the run.
     pub(super) fn line(&self) -> String {
-        self.run().line()
+        self.run().map(|run| run.line()).unwrap_or_default()
     }
 
     /// The runtime's options for all that.
@@ -282,7 +396,7 @@ impl<'a> Scene<'a> {
 
     /// Starts the run without a tracer.
     pub(super) fn start(&self) -> Result<Running<'a>> {
-        self.run().start()
+        self.run()?.start()
     }
 
     /// Fails unless the command ran to its end with all its limits. Others may have written in its volume.
@@ -336,7 +450,8 @@ impl<'a> Scene<'a> {
     fn files(&self) -> Vec<PathBuf> {
         let mut list = Vec::new();
         list_to_depth(&self.lab.state(), 3, &mut list);
-        list.retain(|path| !path.starts_with(self.lab.state().join("images/busybox")));
+        let images = self.lab.state().join("images");
+        list.retain(|path| *path != images && !path.starts_with(images.join("busybox")));
         list.sort();
         list
     }

@@ -98,6 +98,7 @@ pub(super) fn carry_out(
         fault,
         stand_in,
         processes: HashMap::new(),
+        count: 0,
         calls: Vec::new(),
         hit: false,
         end: None,
@@ -122,8 +123,6 @@ pub(super) fn carry_out(
 #[derive(Debug)]
 struct Traced {
     who: Who,
-    /// How many calls it has begun of the fault's number.
-    count: usize,
     /// Whether it is inside one.
     inside: bool,
     /// What that call will return, in the place of what the kernel says.
@@ -136,6 +135,8 @@ struct Tracer<'a> {
     fault: Option<Fault>,
     stand_in: bool,
     processes: HashMap<Pid, Traced>,
+    /// How many calls were begun of the fault's number, by those whom it is for. Helpers run one after the other.
+    count: usize,
     calls: Vec<(Who, u64)>,
     hit: bool,
     end: Option<ExitStatus>,
@@ -183,7 +184,7 @@ impl Tracer<'_> {
     }
 
     fn add(&mut self, pid: Pid, who: Who) {
-        self.processes.entry(pid).or_insert(Traced { who, count: 0, inside: false, answer: None });
+        self.processes.entry(pid).or_insert(Traced { who, inside: false, answer: None });
     }
 
     /// A container's process has a number in a PID namespace of its own, too.
@@ -229,8 +230,8 @@ impl Tracer<'_> {
             let call = arch::number(&registers);
             self.calls.push((process.who, call));
             let mut chosen = self.fault.filter(|fault| fault.who == process.who && fault.call == call);
-            process.count += usize::from(chosen.is_some());
-            chosen = chosen.filter(|fault| fault.occurrence == process.count);
+            self.count += usize::from(chosen.is_some());
+            chosen = chosen.filter(|fault| fault.occurrence == self.count);
             self.hit |= chosen.is_some();
             match chosen.map(|fault| fault.what) {
                 Some(What::Kills) => {
