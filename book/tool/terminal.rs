@@ -23,6 +23,8 @@ pub struct Terminal {
     last: Instant,
     /// Up to here the text has been taken.
     taken: usize,
+    /// The prompt that was seen last.
+    prompt: String,
 }
 
 /// What a wait came to.
@@ -67,7 +69,16 @@ impl Terminal {
             number(fd, &mut name)?;
             resize(fd, &size)?;
         }
-        Ok((Terminal { master, screen: Screen::default(), last: Instant::now(), taken: 0 }, name))
+        Ok((
+            Terminal {
+                master,
+                screen: Screen::default(),
+                last: Instant::now(),
+                taken: 0,
+                prompt: "$ ".into(),
+            },
+            name,
+        ))
     }
 
     /// Presses keys.
@@ -101,7 +112,12 @@ impl Terminal {
             if self.quiet_for() >= STILL {
                 let line = self.text().rsplit('\n').next().unwrap_or_default();
                 if is_prompt(line) {
-                    return Ok(Seen::Prompt(line.to_string()));
+                    self.prompt = line.to_string();
+                    return Ok(Seen::Prompt(self.prompt.clone()));
+                }
+                // The output before it may lack a newline at its end.
+                if line.ends_with(&self.prompt) && self.quiet_for() >= 5 * STILL {
+                    return Ok(Seen::Prompt(self.prompt.clone()));
                 }
                 if enough(self) {
                     return Ok(Seen::Enough);
