@@ -73,9 +73,9 @@ impl FromStr for NumberList {
 
     fn from_str(text: &str) -> Result<NumberList> {
         let number = |text: &str| -> Result<u32> {
-            let number = digits(text)? as u32;
-            ensure!(number < MOST_NUMBERS, "{number} is more than any kernel has");
-            Ok(number)
+            let number = digits(text)?;
+            ensure!(number < MOST_NUMBERS.into(), "{number} is more than any kernel has");
+            Ok(number as u32)
         };
         let mut numbers = BTreeSet::new();
         for part in text.split(',') {

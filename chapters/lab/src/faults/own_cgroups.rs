@@ -29,6 +29,8 @@ impl<'a> OwnCgroups<'a> {
     /// Of those of these controllers that the host has.
     pub(super) fn new(lab: &'a Lab, controllers: &[&str]) -> Result<OwnCgroups<'a>> {
         let mut own = OwnCgroups { lab, trees: Vec::new() };
+        let mut points = Vec::new();
+        // First all of this, on the host's tree: once ours is mounted over it, it is out of sight.
         for controller in controllers {
             let Some(hierarchy) = hierarchy::of(controller)? else { continue };
             let point = hierarchy.point().to_path_buf();
@@ -36,6 +38,9 @@ impl<'a> OwnCgroups<'a> {
             if hierarchy.v2 {
                 enable().with_context(|| format!("enabling the controller {controller}"))?;
             }
+            points.push(point);
+        }
+        for point in points {
             if own.trees.iter().any(|tree| tree.point == point) {
                 continue;
             }
