@@ -1,5 +1,7 @@
 //! The chapters of the book, and which builds on which.
 
+use std::str::FromStr;
+
 /// How far a runtime has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Chapter {
@@ -18,6 +20,64 @@ pub enum Chapter {
 }
 
 impl Chapter {
+    /// All of them, in the book's order.
+    pub const ALL: [Chapter; 6] = [
+        Chapter::Run,
+        Chapter::Cgroups,
+        Chapter::PivotRoot,
+        Chapter::Aufs,
+        Chapter::Overlay,
+        Chapter::Volumes,
+    ];
+
+    /// How the lab's command line calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Chapter::Run => "1",
+            Chapter::Cgroups => "2",
+            Chapter::PivotRoot => "3",
+            Chapter::Aufs => "4-aufs",
+            Chapter::Overlay => "4",
+            Chapter::Volumes => "5",
+        }
+    }
+
+    /// What it adds.
+    pub fn title(self) -> &'static str {
+        match self {
+            Chapter::Run => "Chapter 1: a process in namespaces of its own",
+            Chapter::Cgroups => "Chapter 2: limits",
+            Chapter::PivotRoot => "Chapter 3: a root of its own",
+            Chapter::Aufs => "Chapter 4 with aufs: a writable layer",
+            Chapter::Overlay => "Chapter 4 with overlayfs: a writable layer",
+            Chapter::Volumes => "Chapter 5: volumes",
+        }
+    }
+
+    /// Its crate, which is also the name of its program.
+    pub fn package(self) -> &'static str {
+        match self {
+            Chapter::Run => "ch01_run",
+            Chapter::Cgroups => "ch02_cgroups",
+            Chapter::PivotRoot => "ch03_pivot_root",
+            Chapter::Aufs => "ch04_aufs",
+            Chapter::Overlay => "ch04_overlay",
+            Chapter::Volumes => "ch05_volumes",
+        }
+    }
+
+    /// Its page of the book, in `book/src/`.
+    pub fn page(self) -> &'static str {
+        match self {
+            Chapter::Run => "ch01-run.md",
+            Chapter::Cgroups => "ch02-cgroups.md",
+            Chapter::PivotRoot => "ch03-pivot-root.md",
+            Chapter::Aufs => "ch04-aufs.md",
+            Chapter::Overlay => "ch04-overlay.md",
+            Chapter::Volumes => "ch05-volumes.md",
+        }
+    }
+
     /// The chapter that this one takes up. Two take up chapter 3: nothing builds on aufs.
     fn builds_on(self) -> Option<Chapter> {
         match self {
@@ -32,6 +92,15 @@ impl Chapter {
     /// Whether a runtime of this chapter has what `other` teaches.
     pub fn includes(self, other: Chapter) -> bool {
         self == other || self.builds_on().is_some_and(|earlier| earlier.includes(other))
+    }
+}
+
+impl FromStr for Chapter {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Chapter, String> {
+        let found = Chapter::ALL.into_iter().find(|chapter| chapter.name() == name);
+        found.ok_or_else(|| "one of 1, 2, 3, 4, 4-aufs, 5".to_string())
     }
 }
 

@@ -16,16 +16,6 @@ use nix::unistd::geteuid;
 use crate::chapter::Chapter;
 use crate::{hierarchy, host};
 
-/// The chapters' programs, and how far each comes.
-const CHAPTERS: [(&str, Chapter); 6] = [
-    ("ch01_run", Chapter::Run),
-    ("ch02_cgroups", Chapter::Cgroups),
-    ("ch03_pivot_root", Chapter::PivotRoot),
-    ("ch04_aufs", Chapter::Aufs),
-    ("ch04_overlay", Chapter::Overlay),
-    ("ch05_volumes", Chapter::Volumes),
-];
-
 /// The oldest kernel that the chapters were tried on.
 const OLDEST_KERNEL: (u32, u32) = (5, 4);
 
@@ -93,7 +83,7 @@ pub fn examine() -> ExitCode {
     }
     println!();
     let mut all_run = true;
-    for (name, chapter) in CHAPTERS {
+    for chapter in Chapter::ALL {
         let in_the_way: Vec<_> = findings
             .iter()
             .filter(|finding| finding.health == Health::Red && chapter.includes(finding.since))
@@ -103,7 +93,7 @@ pub fn examine() -> ExitCode {
         all_run &= runs || chapter == Chapter::Aufs;
         let health = if runs { Health::Green } else { Health::Red };
         let reason = if runs { "runs here".to_string() } else { format!("no: {}", in_the_way.join(", ")) };
-        println!("{} {name:<22} {reason}", mark(health, colours));
+        println!("{} {:<22} {reason}", mark(health, colours), chapter.package());
     }
     if all_run { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

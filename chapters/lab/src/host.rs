@@ -122,6 +122,12 @@ impl HostState {
         Ok(HostState { mounts: mounts()?, hostname })
     }
 
+    /// The mounts that were made since. None if the table cannot be read: then there are no mounts at all.
+    pub(crate) fn new_mounts(&self) -> Vec<String> {
+        let now = mounts().unwrap_or_default();
+        now.into_iter().filter(|mount| !self.mounts.contains(mount)).map(|mount| mount.point).collect()
+    }
+
     /// Fails if the host has changed since.
     pub(crate) fn still(&self, did: &str) -> Result<()> {
         let now = HostState::now()?;

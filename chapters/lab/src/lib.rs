@@ -9,12 +9,18 @@
 //! `/tmp`), which must be on a file system that can execute programs and hold an overlay's upper layer.
 
 mod aufs;
+mod book;
+mod caller;
 mod cgroups;
 mod chapter;
+pub mod check;
 pub mod doctor;
+mod exercises;
 mod faults;
+pub mod grade;
 mod hierarchy;
 mod host;
+pub mod new;
 mod outcome;
 mod overlay;
 mod pivot_root;
@@ -23,6 +29,7 @@ mod run;
 mod running;
 mod runtime;
 mod see;
+mod show;
 mod snapshot;
 mod strace;
 mod terminal;
@@ -53,11 +60,13 @@ pub struct Check {
     run: fn(&Lab) -> Result<()>,
     /// Whether a container starts in it, which ch04_aufs can do only on a kernel with aufs.
     container: bool,
+    /// The exercise of the book that it belongs to: a runtime is only asked for it if someone says so.
+    pub exercise: Option<&'static str>,
 }
 
 impl Check {
     const fn new(id: &'static str, since: Chapter, says: &'static str, run: fn(&Lab) -> Result<()>) -> Check {
-        Check { id, since, until: None, says, run, container: true }
+        Check { id, since, until: None, says, run, container: true, exercise: None }
     }
 
     const fn until(mut self, last: Chapter) -> Check {
@@ -70,6 +79,11 @@ impl Check {
         self
     }
 
+    const fn exercise(mut self, name: &'static str) -> Check {
+        self.exercise = Some(name);
+        self
+    }
+
     /// Whether a runtime that has come as far as `chapter` must behave so.
     pub fn applies_to(&self, chapter: Chapter) -> bool {
         chapter.includes(self.since) && self.until.is_none_or(|last| last.includes(chapter))
@@ -78,8 +92,14 @@ impl Check {
     /// Tries it on the program at `runtime`. The error says what was done, expected, and seen; it is a
     /// [`CannotRun`] if this host lacks something that the check needs.
     pub fn carry_out(&self, chapter: Chapter, runtime: &Path) -> Result<()> {
+        self.with_leftovers(chapter, runtime).0
+    }
+
+    /// The same, along with what was left behind and has been cleaned up.
+    fn with_leftovers(&self, chapter: Chapter, runtime: &Path) -> (Result<()>, Vec<String>) {
         if chapter == Chapter::Aufs && self.container && !aufs::on_this_kernel() {
-            return Err(cannot_run("this kernel has no aufs (the classroom VM in vagrant/ has)"));
+            let no_aufs = cannot_run("this kernel has no aufs (the classroom VM in vagrant/ has)");
+            return (Err(no_aufs), Vec::new());
         }
         runtime::with_lab(chapter, runtime, self.run)
     }
@@ -92,6 +112,16 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
         .flatten()
         .copied()
         .flatten()
+}
+
+/// The checks of the book's exercises, which no chapter passes.
+pub fn exercise_checks() -> impl Iterator<Item = &'static Check> {
+    exercises::CHECKS.iter()
+}
+
+/// The check of this name, an exercise's included.
+pub fn by_id(id: &str) -> Option<&'static Check> {
+    checks().chain(exercise_checks()).find(|check| check.id == id)
 }
 
 /// The checks that let everything go wrong.
@@ -147,7 +177,7 @@ mod tests {
     #[test]
     fn ids_are_unique_and_kebab_case() {
         let mut seen = HashSet::new();
-        for check in checks().chain(fault_checks()) {
+        for check in checks().chain(exercise_checks()).chain(fault_checks()) {
             assert!(seen.insert(check.id), "two checks are called {}", check.id);
             let kebab = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
             assert!(check.id.chars().all(kebab), "{} is not kebab-case", check.id);
@@ -156,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_check_says_one_sentence() {
-        for check in checks().chain(fault_checks()) {
+        for check in checks().chain(exercise_checks()).chain(fault_checks()) {
             assert!(check.says.ends_with('.') && !check.says.contains('\n'), "{}: {}", check.id, check.says);
         }
     }

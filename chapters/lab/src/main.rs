@@ -1,18 +1,47 @@
-//! `cargo lab`: the reader's own tools. For now one: what can this machine run?
+//! `cargo lab`: the reader's own tools.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use lab::{Chapter, check, new};
 
 #[derive(Parser)]
 #[command(name = "cargo lab", bin_name = "cargo lab")]
 enum Cli {
     /// Tell what this machine can run, chapter by chapter, and what to do about the rest
     Doctor,
+    /// Make a crate of your own, to write along with the book
+    New(new::Arguments),
+    /// Try a runtime on the checks of a chapter and those before it
+    Check(check::Arguments),
+    /// One check, in a process of its own
+    #[command(hide = true)]
+    OneCheck(OneCheck),
+}
+
+/// What `check` starts for each check.
+#[derive(clap::Args)]
+struct OneCheck {
+    id: String,
+    #[arg(long)]
+    chapter: Chapter,
+    #[arg(long)]
+    runtime: PathBuf,
+    #[arg(long)]
+    cgroup: Vec<PathBuf>,
+    #[arg(long)]
+    run_limit: u64,
 }
 
 fn main() -> ExitCode {
     match Cli::parse() {
         Cli::Doctor => lab::doctor::examine(),
+        Cli::New(arguments) => new::new(&arguments),
+        Cli::Check(arguments) => check::check(&arguments),
+        Cli::OneCheck(one) => match lab::by_id(&one.id) {
+            Some(check) => lab::grade::inside(check, one.chapter, &one.runtime, &one.cgroup, one.run_limit),
+            None => ExitCode::FAILURE,
+        },
     }
 }

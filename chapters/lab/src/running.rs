@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
@@ -14,8 +15,13 @@ use crate::process::Process;
 use crate::runtime::Lab;
 use crate::see::{self, SOON, shown, wait_for};
 
-/// No run takes longer; one that does is killed and has failed.
-const LONGEST: Duration = Duration::from_secs(60);
+/// No run takes longer; one that does is killed and has failed. In seconds.
+static LONGEST: AtomicU64 = AtomicU64::new(60);
+
+/// Sets how long a run may take, from now on.
+pub(crate) fn limit(seconds: u64) {
+    LONGEST.store(seconds, Ordering::Relaxed);
+}
 
 /// A run in the background. Dropped, it is killed.
 #[derive(Debug)]
@@ -117,12 +123,13 @@ impl<'a> Running<'a> {
 
     /// Waits for the run's end.
     pub(crate) fn finish(mut self) -> Result<Outcome> {
-        match wait_for(LONGEST, || self.ended())? {
+        let longest = LONGEST.load(Ordering::Relaxed);
+        match wait_for(Duration::from_secs(longest), || self.ended())? {
             Some(status) => {
                 Ok(Outcome { line: self.line.clone(), status, stdout: self.stdout(), stderr: self.stderr() })
             }
             None => Err(self.differs(
-                format!("an end within {} seconds", LONGEST.as_secs()),
+                format!("an end within {longest} seconds"),
                 format!("it still runs; stdout {}, stderr {}", shown(&self.stdout()), shown(&self.stderr())),
             )),
         }

@@ -18,7 +18,7 @@ use nix::sys::signal::Signal;
 use crate::chapter::Chapter;
 use crate::host::{self, HostState};
 use crate::outcome::Outcome;
-use crate::process::Mark;
+use crate::process::{Mark, Process};
 use crate::running::Running;
 use crate::see::{self, SOON, quoted, shown};
 use crate::terminal::begin_session;
@@ -41,8 +41,23 @@ pub struct Lab {
     killed: Cell<bool>,
 }
 
-/// Gives `work` a lab, looks afterwards whether the runtime left anything behind, and cleans up.
-pub(crate) fn with_lab(chapter: Chapter, program: &Path, work: fn(&Lab) -> Result<()>) -> Result<()> {
+/// Gives `work` a lab, looks afterwards whether the runtime left anything behind, and cleans up. Tells what it
+/// cleaned up, too: after a failure, that is anything.
+pub(crate) fn with_lab(
+    chapter: Chapter,
+    program: &Path,
+    work: fn(&Lab) -> Result<()>,
+) -> (Result<()>, Vec<String>) {
+    let mut left = Vec::new();
+    (try_with_lab(chapter, program, work, &mut left), left)
+}
+
+fn try_with_lab(
+    chapter: Chapter,
+    program: &Path,
+    work: fn(&Lab) -> Result<()>,
+    left: &mut Vec<String>,
+) -> Result<()> {
     let program = program.canonicalize().with_context(|| format!("no runtime at {}", program.display()))?;
     // The directory goes away out here, where no mount of the check's host is in the way: what is
     // mounted in there, the host's own files perhaps, is never reached.
@@ -57,8 +72,9 @@ pub(crate) fn with_lab(chapter: Chapter, program: &Path, work: fn(&Lab) -> Resul
         let directory = directory.path().canonicalize()?;
         let (runs, killed) = (Cell::new(0), Cell::new(false));
         let lab = Lab { chapter, program, directory, mark, before, runs, killed };
-        work(&lab)?;
-        lab.nothing_is_left()
+        let result = work(&lab).and_then(|()| lab.nothing_is_left());
+        *left = lab.left();
+        result
     });
     mark.end();
     result
@@ -140,6 +156,20 @@ impl Lab {
         self.before.borrow().still(did)
     }
 
+    /// Processes, mounts and directories that are there at this moment and were not before.
+    fn left(&self) -> Vec<String> {
+        let process = |process: &Process| format!("process {} {}", process.0, process.command());
+        let mut left: Vec<_> = self.mark.processes().iter().map(process).collect();
+        left.extend(self.before.borrow().new_mounts().into_iter().map(|point| format!("mount on {point}")));
+        left.extend(self.containers().iter().map(|path| format!("directory {}", path.display())));
+        left
+    }
+
+    fn containers(&self) -> Vec<PathBuf> {
+        let containers = fs::read_dir(self.state().join("containers"));
+        containers.into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+    }
+
     /// What holds after every run that ended by itself.
     fn nothing_is_left(&self) -> Result<()> {
         const DID: &str = "all of this check's runs, to their end";
@@ -153,10 +183,7 @@ impl Lab {
         if self.killed.get() {
             return Ok(());
         }
-        let containers = self.state().join("containers");
-        let left: Vec<_> =
-            fs::read_dir(&containers).into_iter().flatten().flatten().map(|e| e.path()).collect();
-        see::same(DID, "the state directory to hold no container:", Vec::new(), left)
+        see::same(DID, "the state directory to hold no container:", Vec::new(), self.containers())
     }
 }
 
@@ -302,6 +329,7 @@ impl<'a> Run<'a> {
             // SAFETY: as above.
             unsafe { command.pre_exec(preparation) };
         }
+        crate::grade::doing(&line);
         let child = command.spawn().with_context(|| format!("starting {line}"))?;
         Ok(Running::new(lab, line, child, file("stdout"), file("stderr")))
     }

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Error, Result, anyhow};
+use anyhow::{Error, Result};
 
 /// How long anything that should happen soon may take on a slow machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -29,8 +29,24 @@ pub(crate) fn cannot_run(reason: impl Display) -> Error {
 
 /// A failed check: `did` is a command line that can be pasted.
 pub(crate) fn differs(did: impl Display, expected: impl Display, saw: impl Display) -> Error {
-    anyhow!("  did:      {did}\n  expected: {expected}\n  saw:      {saw}")
+    Difference { did: did.to_string(), expected: expected.to_string(), saw: saw.to_string() }.into()
 }
+
+/// What a failed check has to say.
+#[derive(Debug, Clone)]
+pub(crate) struct Difference {
+    pub(crate) did: String,
+    pub(crate) expected: String,
+    pub(crate) saw: String,
+}
+
+impl Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "  did:      {}\n  expected: {}\n  saw:      {}", self.did, self.expected, self.saw)
+    }
+}
+
+impl std::error::Error for Difference {}
 
 /// Fails unless the two are the same.
 pub(crate) fn same<T: PartialEq + fmt::Debug>(

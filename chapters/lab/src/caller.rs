@@ -1,0 +1,123 @@
+//! Whoever called: the lab becomes root to make containers, but what it builds and makes for someone is theirs.
+
+use std::env;
+use std::ffi::{CString, OsString};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::unistd::{Gid, Uid, User, geteuid, initgroups, setgid, setgroups, setuid};
+use serde_json::Value;
+
+/// A user who is not root.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    uid: Uid,
+    gid: Gid,
+    /// Not every user id has a name.
+    user: Option<User>,
+}
+
+impl Caller {
+    /// The user who became root by sudo for this, if one did.
+    pub(crate) fn by_sudo() -> Result<Option<Caller>> {
+        let number = |name: &str| -> Result<Option<u32>> {
+            let Some(text) = env::var_os(name) else { return Ok(None) };
+            let number = text.to_str().and_then(|text| text.parse().ok());
+            number.map(Some).with_context(|| format!("{name} is no number: {text:?}"))
+        };
+        match (number("SUDO_UID")?, number("SUDO_GID")?) {
+            (Some(uid), Some(gid)) if uid != 0 && geteuid().is_root() => Caller::new(uid, gid).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The one whose directory it is, unless that is root.
+    pub(crate) fn owner(directory: &Path) -> Result<Option<Caller>> {
+        let data = fs::metadata(directory).with_context(|| format!("looking at {}", directory.display()))?;
+        let other = data.uid() != 0 && geteuid().is_root();
+        other.then(|| Caller::new(data.uid(), data.gid())).transpose()
+    }
+
+    fn new(uid: u32, gid: u32) -> Result<Caller> {
+        let user = User::from_uid(Uid::from_raw(uid)).context("looking for the caller")?;
+        Ok(Caller { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid), user })
+    }
+
+    /// Gives up root for good, in this process.
+    pub(crate) fn become_them(&self) -> Result<()> {
+        match &self.user {
+            Some(user) => initgroups(&CString::new(user.name.as_str())?, self.gid),
+            None => setgroups(&[]),
+        }
+        .and_then(|()| setgid(self.gid))
+        .and_then(|()| setuid(self.uid))
+        .context("becoming the caller again")
+    }
+}
+
+/// cargo, to be run in `directory` as `user`, with the PATH that the caller has.
+pub(crate) fn cargo(directory: &Path, user: Option<&Caller>) -> Command {
+    // .cargo/as-root hands it down, for sudo sets a PATH of its own.
+    let mut path = env::var_os("LAB_PATH").or_else(|| env::var_os("PATH")).unwrap_or_default();
+    let mut cargo = Command::new("cargo");
+    if let Some(caller) = user {
+        if let Some(user) = &caller.user {
+            cargo.env("HOME", &user.dir).env("USER", &user.name).env("LOGNAME", &user.name);
+            path = [path, user.dir.join(".cargo/bin").into()].join(&OsString::from(":"));
+        }
+        let caller = caller.clone();
+        let become_them = move || caller.become_them().map_err(std::io::Error::other);
+        // SAFETY: initgroups(3) reads files and takes memory, which is not safe in the child of a process with many
+        // threads if one holds a lock at that moment. The C library takes care of its own locks over fork(2).
+        unsafe { cargo.pre_exec(become_them) };
+    }
+    // What cargo set for the lab itself must not reach another cargo.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_")
+            || ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO"].contains(&&*text)
+        {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo.env("PATH", path).current_dir(directory).stdin(Stdio::null());
+    cargo
+}
+
+/// Builds the crate in `directory`, as the caller, or as its owner if root itself called; returns its one program.
+pub(crate) fn build(directory: &Path, package: Option<&str>) -> Result<PathBuf> {
+    let user = user_for(directory)?;
+    let mut cargo = cargo(directory, user.as_ref());
+    cargo.args(BUILD).stdout(Stdio::piped());
+    cargo.args(package.map(|package| format!("--package={package}")));
+    let output = cargo.output().context("running cargo, which must be in PATH")?;
+    ensure!(output.status.success(), "cargo build failed in {}", directory.display());
+    program(&output.stdout)
+}
+
+pub(crate) fn user_for(directory: &Path) -> Result<Option<Caller>> {
+    Ok(Caller::by_sudo()?.or(Caller::owner(directory)?))
+}
+
+/// So that cargo tells where the program is.
+pub(crate) const BUILD: [&str; 3] = ["build", "--quiet", "--message-format=json-render-diagnostics"];
+
+/// The program that was built, from what cargo told.
+pub(crate) fn program(messages: &[u8]) -> Result<PathBuf> {
+    let text = String::from_utf8_lossy(messages);
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let is_program = |message: &Value| {
+        message["target"]["kind"].as_array().is_some_and(|kinds| kinds.contains(&"bin".into()))
+    };
+    let programs: Vec<_> =
+        messages.filter(is_program).filter_map(|m| m["executable"].as_str().map(PathBuf::from)).collect();
+    match programs.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => bail!("the crate has no program (src/main.rs)"),
+        many => bail!("the crate has more than one program: name one with --runtime: {many:?}"),
+    }
+}
