@@ -109,8 +109,8 @@ pub fn find(controllers: &[&'static str]) -> Result<Vec<Hierarchy>> {
 // ANCHOR_END: find
 
 // ANCHOR: check_cpuset
-/// Refuses CPUs and memory nodes that the host has not got. Version 1 would say EINVAL when they are written,
-/// version 2 would quietly use others.
+/// Refuses CPUs and memory nodes that the host has not got. The kernel would say EINVAL or ERANGE when they are
+/// written, or, in version 2, quietly use others.
 pub fn check_cpuset(hierarchies: &[Hierarchy], limits: &Limits) -> Result<()> {
     let Some(hierarchy) = hierarchies.iter().find(|h| h.controllers.contains(&"cpuset")) else {
         return Ok(());
