@@ -212,7 +212,7 @@ fn remove_tree(path: &Path) -> Result<()> {
 
 // ANCHOR: exists
 /// Whether it is there. An error is no answer: what cannot be seen may be there all the same.
-pub(crate) fn exists(path: &Path) -> Result<bool> {
+pub fn exists(path: &Path) -> Result<bool> {
     path.try_exists().with_context(|| format!("looking for {}", path.display()))
 }
 // ANCHOR_END: exists

@@ -2,7 +2,8 @@
 //! The kernel's own list of mounts: proc_pid_mountinfo(5).
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
@@ -26,7 +27,11 @@ pub struct Mount {
 /// All mounts of this process's mount namespace, those that others cover included.
 pub fn read() -> Result<Vec<Mount>> {
     let path = "/proc/self/mountinfo";
-    let text = fs::read(path).with_context(|| format!("reading {path}"))?;
+    // Room for most lists from the start: the kernel writes this file anew for every read(2), and fs::read, which
+    // finds no size, would begin with very small ones.
+    let mut text = Vec::with_capacity(16 * 1024);
+    let read = File::open(path).and_then(|mut file| file.read_to_end(&mut text));
+    read.with_context(|| format!("reading {path}"))?;
     parse(&text).with_context(|| format!("parsing {path}"))
 }
 // ANCHOR_END: read

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use ch02_cgroups::cgroup::exists;
 use ch02_cgroups::lock;
 use log::{debug, error};
 
@@ -43,15 +44,15 @@ pub fn checked(directory: &Path) -> Result<PathBuf> {
 pub fn busybox(state_directory: &Path) -> Result<PathBuf> {
     let images = state_directory.join("images");
     let image = images.join("busybox");
-    if state::exists(&image)? {
+    if exists(&image)? {
         return Ok(image);
     }
     let tar = images.join("busybox.tar");
     // Looked for before anything is made, so that a host without one is left as it was.
-    let source = if state::exists(&tar)? { tar } else { find_busybox()? };
+    let source = if exists(&tar)? { tar } else { find_busybox()? };
     state::make_directories(&images)?;
     let _lock = lock::wait_for(&images)?;
-    if state::exists(&image)? {
+    if exists(&image)? {
         return Ok(image); // made by another run while we waited for the lock
     }
     let unfinished = images.join("busybox.unfinished");

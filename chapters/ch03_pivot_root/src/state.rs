@@ -8,6 +8,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{self, Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use ch02_cgroups::cgroup::exists;
 use ch02_cgroups::mountinfo;
 use log::debug;
 // ANCHOR_END: head
@@ -37,13 +38,6 @@ pub fn make_directories(path: &Path) -> Result<()> {
     made.with_context(|| format!("making the directory {}", path.display()))
 }
 // ANCHOR_END: make_directories
-
-// ANCHOR: exists
-/// Whether something is there. An error is no answer: what cannot be seen may be there all the same.
-pub fn exists(path: &Path) -> Result<bool> {
-    path.try_exists().with_context(|| format!("looking for {}", path.display()))
-}
-// ANCHOR_END: exists
 
 // ANCHOR: remove_tree
 /// Removes a directory and all that is in it; no error if there is none. Refuses where something is mounted.

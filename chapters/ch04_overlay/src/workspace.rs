@@ -154,10 +154,21 @@ fn is_in_use(directory: &Path) -> Result<bool> {
 
 // ANCHOR: remove
 fn remove(directory: &Path) -> Result<()> {
+    if remove_unwritten(directory) {
+        return Ok(());
+    }
     leave_host_mounts()?;
     // By rmdir and not with the rest: this is where a mount would be, if anything had gone wrong.
     state::remove_directory(&directory.join("merged"))?;
     state::remove_tree(directory)
+}
+
+/// Most commands write nothing, and what they leave is empty: rmdir(2) takes that away, and can lose nothing. Whether
+/// that was all; if not, no matter why, the careful way is for the rest.
+fn remove_unwritten(directory: &Path) -> bool {
+    // `work/work` is overlayfs's own.
+    let parts = ["merged", "work/work", "work", "upper", ""].map(|part| directory.join(part));
+    parts.iter().all(|part| state::remove_directory(part).is_ok())
 }
 // ANCHOR_END: remove
 
