@@ -1,10 +1,13 @@
 //! What makes and checks the book, so that nothing in it is typed from memory.
 //!
 //! [`page`] reads the Markdown. [`transcript`] types a page's console blocks into real terminals ([`terminal`]) on a
-//! small machine of their own ([`stage`]) and compares what appears. [`generated`] makes drawings and diffs. [`sources`] knows
-//! the anchors in the chapters, [`repo`] where things are.
+//! small machine of their own ([`stage`]) and compares what appears. [`generated`] makes drawings and diffs. [`learner`] puts
+//! the code of the pages together as a learner types it. [`sources`] knows the anchors in the chapters, [`repo`] where things are.
 
 pub mod generated;
+pub mod learner;
+pub mod markdown;
+pub mod messages;
 pub mod page;
 pub mod repo;
 pub mod sources;

@@ -1,10 +1,11 @@
 //! `cargo run -p book -- make` writes what the book shows and nobody types.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use book::{generated, repo};
+use book::{generated, learner, repo};
 use clap::Parser;
 
 #[derive(Parser)]
@@ -12,11 +13,21 @@ use clap::Parser;
 enum Cli {
     /// Write the drawings, and the diffs between chapters
     Make,
+    /// Write the crate that a learner has at the end of a chapter
+    Learner {
+        /// 1 to 5
+        chapter: usize,
+        /// Where the crate goes
+        directory: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse() {
         Cli::Make => make(),
+        Cli::Learner { chapter, directory } => {
+            learner::complete(chapter).and_then(|files| learner::write(&files, &directory))
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -53,6 +53,20 @@ impl Page {
         names.filter(|name| !name.is_empty()).map(|name| Page::read(&repo::pages().join(name))).collect()
     }
 
+    /// The pages that are written; the others are told. Once no stub is left, this is [`Page::all`].
+    pub fn written() -> Result<Vec<Page>> {
+        let (stubs, written): (Vec<_>, Vec<_>) = Page::all()?.into_iter().partition(Page::is_stub);
+        for page in stubs {
+            println!("passed over, a stub: {}", page.name);
+        }
+        Ok(written)
+    }
+
+    /// Whether pages are missing, so that what no page has may be on one of these.
+    pub fn any_stub() -> Result<bool> {
+        Ok(Page::all()?.iter().any(Page::is_stub))
+    }
+
     /// The page of this name.
     pub fn named(name: &str) -> Result<Page> {
         let pages = Page::all()?;

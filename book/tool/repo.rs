@@ -3,10 +3,13 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, lchown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use nix::unistd::{Uid, User};
 
 /// The top of the repository.
 pub fn root() -> PathBuf {
@@ -49,4 +52,33 @@ pub fn files() -> Result<Vec<PathBuf>> {
     files.sort();
     files.dedup();
     Ok(files)
+}
+
+/// Who owns the repository.
+pub fn owner() -> Result<u32> {
+    Ok(fs::metadata(root()).context("looking at the repository")?.uid())
+}
+
+/// Lets a command that root starts run as the repository's owner, so that what it makes is theirs; the directory
+/// is given to them too.
+pub fn as_owner(command: &mut Command, directory: &Path) -> Result<()> {
+    let owner = owner()?;
+    if !Uid::effective().is_root() || owner == 0 {
+        return Ok(());
+    }
+    let user = User::from_uid(Uid::from_raw(owner))?.with_context(|| format!("no user {owner}"))?;
+    give(directory, owner)?;
+    command.uid(owner).gid(user.gid.as_raw()).env("HOME", &user.dir);
+    Ok(())
+}
+
+/// Makes a directory and all in it somebody's.
+pub fn give(path: &Path, owner: u32) -> Result<()> {
+    lchown(path, Some(owner), Some(owner)).with_context(|| format!("giving away {}", path.display()))?;
+    if path.symlink_metadata()?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            give(&entry?.path(), owner)?;
+        }
+    }
+    Ok(())
 }

@@ -11,7 +11,7 @@ use std::ffi::CString;
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
@@ -259,7 +259,7 @@ fn walk(cgroup: &Path, all: &mut BTreeSet<PathBuf>) {
 
 /// Who `you` is by number: the owner of the repository, so that what is built here stays theirs.
 fn user() -> Result<u32> {
-    let owner = fs::metadata(repo::root())?.uid();
+    let owner = repo::owner()?;
     Ok(if owner == 0 { 1000 } else { owner })
 }
 
@@ -309,6 +309,9 @@ fn prepare() -> Result<()> {
     for path in [&home, &home.join(".cargo"), &checkout.join("target"), &home.join(".gitconfig")] {
         chown(path, Some(you), Some(you))?;
     }
+    for path in [&store(), &store().join("home")] {
+        chown(path, Some(you), Some(you))?; // or else their `cargo clean` fails
+    }
     let etc = store().join("etc");
     fs::create_dir_all(&etc)?;
     let others = |file: &str, field: usize| -> Result<String> {
@@ -324,7 +327,7 @@ fn prepare() -> Result<()> {
         format!("{}you:x:{you}:{you}:You:{HOME}:/bin/bash\n", others("/etc/passwd", 2)?),
     )?;
     fs::write(etc.join("group"), format!("{}you:x:{you}:\n", others("/etc/group", 2)?))?;
-    Ok(())
+    repo::give(&etc, you)
 }
 
 /// A file that is there while a page has changed its checkout: what was built then may be newer than the

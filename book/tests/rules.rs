@@ -1,0 +1,330 @@
+//! What holds on every page, and what the pages together must have.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail as tests do")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+use std::process::Command;
+
+use book::page::Page;
+use book::sources::{CHAPTERS, Source};
+use book::{generated, learner, markdown, messages, repo};
+
+/// The headings of a chapter, in their order.
+const HEADINGS: [&str; 13] = [
+    "What you will be able to do",
+    "Where we are",
+    "Predict",
+    "By hand",
+    "In Rust",
+    "What changed in main.rs",
+    "Run it",
+    "Look from outside",
+    "Break it",
+    "What the originals did",
+    "What Docker and runc do",
+    "Exercises",
+    "Recap",
+];
+
+/// Fails with all that is wrong.
+fn none(wrong: Vec<String>) {
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+/// Fails with what no page has; only tells it while a page is a stub, which may bring it.
+fn none_missing(missing: Vec<String>) {
+    if Page::any_stub().unwrap() && !missing.is_empty() {
+        println!("not yet on any page:\n{}", missing.join("\n"));
+    } else {
+        none(missing);
+    }
+}
+
+/// The page of a chapter.
+fn page_of(chapter: &str) -> String {
+    chapter.replace('_', "-")
+}
+
+fn normal(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(out.pop()),
+            Component::CurDir => {}
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// All includes of the written pages: page, line's index, path below the top of the repository, anchor.
+fn includes() -> Vec<(Page, usize, String, Option<String>)> {
+    let mut all = Vec::new();
+    for page in Page::written().unwrap() {
+        for (index, line) in page.lines.iter().enumerate() {
+            if let Some(include) = learner::include(line) {
+                let path = normal(&Path::new("book/src").join(&include.path));
+                all.push((page.clone(), index, path.display().to_string(), include.anchor));
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn code_is_only_included() {
+    let mut wrong = Vec::new();
+    for page in Page::written().unwrap() {
+        for block in page.blocks() {
+            let info = block.info.first().map(String::as_str).unwrap_or_default();
+            for index in block.start..block.end {
+                let line = &page.lines[index];
+                let include = learner::include(line);
+                let good = match info {
+                    "rust" => line.is_empty() || include.is_some_and(|include| include.anchor.is_some()),
+                    "diff" => include.is_some(),
+                    _ => true,
+                };
+                if !good {
+                    wrong.push(format!(
+                        "{}: a {info} block holds only includes, and not {line:?}",
+                        page.place(index)
+                    ));
+                }
+            }
+            if block.start == block.end {
+                wrong.push(format!("{}: an empty block", page.place(block.start)));
+            }
+        }
+        for (index, line) in page.lines.iter().enumerate() {
+            if line.contains("{{#") && learner::include(line).is_none() {
+                wrong.push(format!("{}: not an include on a line of its own: {line:?}", page.place(index)));
+            }
+        }
+    }
+    none(wrong);
+}
+
+#[test]
+fn what_is_included_exists() {
+    let mut wrong = Vec::new();
+    for (page, index, path, anchor) in includes() {
+        let place = page.place(index);
+        let result = match anchor {
+            Some(name) => Source::read(&path).and_then(|source| source.anchor(&name).cloned()).map(drop),
+            None => repo::read(&repo::root().join(&path)).map(drop),
+        };
+        wrong.extend(result.err().map(|error| format!("{place}: {error:#}")));
+    }
+    none(wrong);
+}
+
+#[test]
+fn every_anchor_is_used() {
+    let used: BTreeSet<_> = includes().into_iter().map(|(_, _, path, anchor)| (path, anchor)).collect();
+    let written: BTreeSet<_> = Page::written().unwrap().into_iter().map(|page| page.name).collect();
+    let mut wrong = Vec::new();
+    for chapter in CHAPTERS {
+        for source in Source::of_chapter(chapter).unwrap() {
+            let path = source.path.display().to_string();
+            for anchor in &source.anchors {
+                let is_used = used.contains(&(path.clone(), Some(anchor.name.clone())));
+                if !is_used && written.contains(&page_of(chapter)) {
+                    wrong.push(format!("{path}: no page includes {}", anchor.name));
+                }
+            }
+        }
+    }
+    none(wrong);
+}
+
+#[test]
+fn every_drawing_diff_and_break_is_used() {
+    let used: BTreeSet<_> = includes().into_iter().map(|(_, _, path, _)| path).collect();
+    let files = repo::files().unwrap().into_iter().filter_map(|file| file.to_str().map(String::from));
+    let mut wanted: BTreeSet<String> = files.filter(|file| file.starts_with("book/breaks/")).collect();
+    let root = repo::root();
+    let generated = generated::all().unwrap().into_keys();
+    wanted.extend(generated.filter_map(|path| Some(path.strip_prefix(&root).ok()?.to_str()?.to_string())));
+    let unused = wanted.difference(&used).map(|path| format!("no page includes {path}"));
+    none_missing(unused.collect());
+}
+
+#[test]
+fn every_line_of_a_chapter_is_on_its_page() {
+    let mut wrong = Vec::new();
+    let includes = includes();
+    let written: BTreeSet<_> = Page::written().unwrap().into_iter().map(|page| page.name).collect();
+    for chapter in CHAPTERS.iter().filter(|chapter| written.contains(&page_of(chapter))) {
+        for source in Source::of_chapter(chapter).unwrap() {
+            let path = source.path.display().to_string();
+            let anchors =
+                includes.iter().filter(|(page, _, file, _)| page.name == page_of(chapter) && *file == path);
+            let shown: Vec<_> =
+                anchors.filter_map(|(.., anchor)| source.anchor(anchor.as_deref()?).ok()).collect();
+            for index in source.taught() {
+                let line = &source.lines[index];
+                let is_shown = shown.iter().any(|anchor| (anchor.start..anchor.end).contains(&index));
+                if !is_shown && !line.trim().is_empty() {
+                    wrong.push(format!("{path}:{}: not on the page: {}", index + 1, line.trim()));
+                }
+            }
+        }
+    }
+    none(wrong);
+}
+
+#[test]
+fn every_break_applies() {
+    let mut wrong = Vec::new();
+    for file in repo::files().unwrap().iter().filter(|file| file.starts_with("book/breaks")) {
+        let mut git = Command::new("git");
+        git.args(["-c", "safe.directory=*", "apply", "--check"]).arg(file).current_dir(repo::root());
+        let output = git.output().unwrap();
+        if !output.status.success() {
+            let error = String::from_utf8_lossy(&output.stderr).trim().to_string();
+            wrong.push(format!("{}: {error}", file.display()));
+        }
+    }
+    none(wrong);
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let root = repo::root();
+    let files = repo::files().unwrap();
+    let mut pages = BTreeMap::new();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|end| end == "md")) {
+        pages.insert(file.clone(), Page::read(&root.join(file)).unwrap());
+    }
+    let mut wrong = Vec::new();
+    for (file, page) in pages.iter().filter(|(_, page)| !page.is_stub()) {
+        for (index, target) in markdown::links(page) {
+            let place = format!("{}:{}", file.display(), index + 1);
+            if target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            let (path, id) =
+                target.split_once('#').map_or((target.as_str(), None), |(path, id)| (path, Some(id)));
+            let to = match path {
+                "" => file.clone(),
+                path => normal(&file.parent().unwrap().join(path)),
+            };
+            let exists = root.join(&to).exists();
+            // What git does not have is missing in every other clone.
+            let is_kept = files.iter().any(|kept| kept.starts_with(&to));
+            if !exists || !is_kept {
+                wrong.push(format!("{place}: no {}", to.display()));
+            } else if let (Some(id), Some(page)) = (id, pages.get(&to))
+                && !page.is_stub()
+                && !markdown::headings(page).iter().any(|heading| heading.id == id)
+            {
+                wrong.push(format!("{place}: {} has no heading #{id}", to.display()));
+            } else if file.starts_with("book/src") && to.starts_with("book/src") && !in_summary(&to) {
+                wrong.push(format!("{place}: {} is no page of the book", to.display()));
+            }
+        }
+    }
+    none(wrong);
+}
+
+fn in_summary(file: &Path) -> bool {
+    let page = file.extension().is_some_and(|end| end == "md");
+    !page || Page::all().unwrap().iter().any(|page| page.path.ends_with(file))
+}
+
+#[test]
+fn every_check_is_explained_once() {
+    let mut claimed: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for page in Page::written().unwrap() {
+        for (index, line) in page.lines.iter().enumerate() {
+            for id in Page::mark(line, "checks").unwrap_or_default().split_whitespace() {
+                claimed.entry(id.to_string()).or_default().push(page.place(index));
+            }
+        }
+    }
+    let known: BTreeSet<_> = lab::checks().chain(lab::fault_checks()).map(|check| check.id).collect();
+    let mut wrong = Vec::new();
+    for (id, places) in &claimed {
+        if !known.contains(id.as_str()) {
+            wrong.push(format!("{}: the lab has no check {id}", places.join(", ")));
+        } else if places.len() > 1 {
+            wrong.push(format!("{id} is claimed more than once: {}", places.join(", ")));
+        }
+    }
+    none(wrong);
+    let missing = known.iter().filter(|id| !claimed.contains_key(**id));
+    none_missing(missing.map(|id| format!("no page explains the check {id}")).collect());
+}
+
+#[test]
+fn every_message_is_in_troubleshooting() {
+    let page = Page::named("troubleshooting").unwrap();
+    let shown = markdown::code(&page);
+    let mut missing = Vec::new();
+    for message in messages::all().unwrap() {
+        if !shown.iter().any(|line| message.printed.is_match(line)) {
+            missing
+                .push(format!("{}: {:?} is not in troubleshooting.md, as code", message.place, message.text));
+        }
+    }
+    if page.is_stub() {
+        println!("passed over, a stub: troubleshooting; it needs:\n{}", missing.join("\n"));
+    } else {
+        none(missing);
+    }
+}
+
+#[test]
+fn chapters_have_their_headings() {
+    let chapters: Vec<_> = CHAPTERS.iter().map(|chapter| page_of(chapter)).collect();
+    let mut wrong = Vec::new();
+    for page in Page::written().unwrap().iter().filter(|page| chapters.contains(&page.name)) {
+        let headings = markdown::headings(page);
+        let second: Vec<_> =
+            headings.iter().filter(|heading| heading.level == 2).map(|h| h.text.as_str()).collect();
+        if second != HEADINGS {
+            wrong.push(format!("{}: the headings are {second:#?}, and ought to be {HEADINGS:#?}", page.name));
+        }
+    }
+    none(wrong);
+}
+
+#[test]
+fn a_page_begins_with_its_title() {
+    let mut wrong = Vec::new();
+    for page in Page::written().unwrap() {
+        let titles: Vec<_> =
+            markdown::headings(&page).into_iter().filter(|heading| heading.level == 1).collect();
+        if titles.len() != 1 || titles[0].line != 0 {
+            wrong.push(format!("{}: one title, in the first line", page.name));
+        }
+    }
+    none(wrong);
+}
+
+#[test]
+fn the_tone_is_calm() {
+    let is_emoji = |c: char| matches!(c, '\u{2600}'..='\u{27bf}' | '\u{1f000}'..='\u{1faff}' | '\u{fe0f}' | '\u{2b50}'..='\u{2b55}');
+    let mut wrong = Vec::new();
+    for page in Page::written().unwrap() {
+        for (index, line) in markdown::prose(&page) {
+            let line = line.replace("![", "[");
+            if line.contains('!') || line.contains(is_emoji) {
+                wrong.push(format!("{}: an exclamation mark or an emoji: {line}", page.place(index)));
+            }
+        }
+    }
+    none(wrong);
+}
+
+/// No test: `cargo test -p book --test rules words -- --nocapture` tells how long the pages are.
+#[test]
+fn words() {
+    for page in Page::all().unwrap() {
+        let prose = markdown::prose(&page);
+        let words: usize = prose.iter().map(|(_, line)| line.split_whitespace().count()).sum();
+        println!("{:20} {words:6} words", page.name);
+    }
+}

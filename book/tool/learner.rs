@@ -1,0 +1,194 @@
+//! The crate that a learner has made by some point of the book: the template with all lines included so far.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::page::Page;
+use crate::repo;
+use crate::sources::{Source, is_anchor};
+
+/// The pages whose code a learner types, with the chapters they are of. aufs is read, not typed.
+pub const TYPED: [(&str, &str); 5] = [
+    ("ch01-run", "ch01_run"),
+    ("ch02-cgroups", "ch02_cgroups"),
+    ("ch03-pivot-root", "ch03_pivot_root"),
+    ("ch04-overlay", "ch04_overlay"),
+    ("ch05-volumes", "ch05_volumes"),
+];
+
+/// In the template, what chapters bring goes above this line of `main.rs`, and the line stays.
+const MAIN_MARK: &str = "// ==== your program ends here";
+
+/// A place where the learner can compile.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    /// The page, and the index of the line.
+    pub place: String,
+    /// The page's name.
+    pub page: &'static str,
+    /// The files below the crate's directory, as they are then.
+    pub files: BTreeMap<PathBuf, String>,
+    /// Whether the chapter has code after it.
+    pub is_last: bool,
+}
+
+/// An `{{#include PATH:ANCHOR}}` of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Include {
+    /// As written, relative to the page.
+    pub path: String,
+    /// Behind the colon, if there is one.
+    pub anchor: Option<String>,
+}
+
+/// The include that a line consists of.
+pub fn include(line: &str) -> Option<Include> {
+    let inside = line.trim().strip_prefix("{{#include")?.strip_suffix("}}")?.trim();
+    let (path, anchor) = match inside.split_once(':') {
+        Some((path, anchor)) => (path, Some(anchor.to_string())),
+        None => (inside, None),
+    };
+    Some(Include { path: path.to_string(), anchor })
+}
+
+/// What has been included of one file.
+struct Typed {
+    source: Source,
+    lines: Vec<bool>,
+}
+
+impl Typed {
+    /// The lines so far, in the file's order, with the empty ones between them.
+    fn text(&self) -> String {
+        let mut text = String::new();
+        let mut gap = false;
+        for index in self.source.taught() {
+            let line = &self.source.lines[index];
+            if line.is_empty() {
+                gap = !text.is_empty();
+            } else if self.lines[index] {
+                if gap {
+                    text.push('\n');
+                }
+                gap = false;
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+        text
+    }
+}
+
+/// Without the `//!` lines at the top, which speak of the chapter.
+fn without_head(text: &str) -> String {
+    let rest = text.lines().skip_while(|line| line.starts_with("//!") || line.is_empty());
+    rest.map(|line| format!("{line}\n")).collect()
+}
+
+/// All stops of the pages that are written, in their order.
+pub fn stops() -> Result<Vec<Stop>> {
+    let mut typed: BTreeMap<String, Typed> = BTreeMap::new();
+    let mut stops = Vec::new();
+    for (name, chapter) in TYPED {
+        let page = Page::named(name)?;
+        if page.is_stub() {
+            break; // later ones build on it
+        }
+        let blocks = page.blocks();
+        let in_block = |index: usize, word: &str| {
+            blocks.iter().any(|block| block.is(word) && (block.start..block.end).contains(&index))
+        };
+        let code = (0..page.lines.len())
+            .rfind(|index| in_block(*index, "rust") && include(&page.lines[*index]).is_some());
+        let mut mine = Vec::new();
+        for (index, line) in page.lines.iter().enumerate() {
+            if Page::mark(line, "stop").is_some() && !in_block(index, "console") {
+                let files = assemble(&typed)?;
+                let is_last = code.is_none_or(|code| code < index);
+                mine.push(Stop { place: page.place(index), page: name, files, is_last });
+            }
+            let Some(Include { path, anchor: Some(anchor) }) = include(line) else { continue };
+            let Some(path) = path.strip_prefix("../../") else { continue };
+            if !in_block(index, "rust") || !path.starts_with(&format!("chapters/{chapter}/")) {
+                continue;
+            }
+            if !typed.contains_key(path) {
+                let source = Source::read(path).with_context(|| page.place(index))?;
+                let lines = vec![false; source.lines.len()];
+                typed.insert(path.to_string(), Typed { source, lines });
+            }
+            let Some(file) = typed.get_mut(path) else { continue };
+            let anchor = file.source.anchor(&anchor).with_context(|| page.place(index))?.clone();
+            file.lines[anchor.start..anchor.end].fill(true);
+        }
+        stops.extend(mine);
+    }
+    Ok(stops)
+}
+
+/// The crate's files: the template's, and over them what has been typed.
+fn assemble(typed: &BTreeMap<String, Typed>) -> Result<BTreeMap<PathBuf, String>> {
+    let mut files = BTreeMap::new();
+    let template = "chapters/lab/template/";
+    for file in repo::files()? {
+        if let Ok(name) = file.strip_prefix(template) {
+            files.insert(name.to_path_buf(), repo::read(&repo::root().join(&file))?);
+        }
+    }
+    let (lib, main) = (Path::new("src/lib.rs"), Path::new("src/main.rs"));
+    let mut modules = files.get(lib).with_context(|| format!("{template} has no src/lib.rs"))?.clone();
+    let own = files.get(main).with_context(|| format!("{template} has no src/main.rs"))?.clone();
+    let (_, tail) =
+        own.split_once(MAIN_MARK).with_context(|| format!("{template}src/main.rs has no {MAIN_MARK:?}"))?;
+    // In the order of the chapters, so that a later main.rs takes the place of an earlier one.
+    for (path, file) in typed {
+        let text = file.text();
+        match path.rsplit('/').next() {
+            Some("lib.rs") => modules += &format!("\n{}", without_head(&text)),
+            Some("main.rs") => {
+                let _ =
+                    files.insert(main.to_path_buf(), format!("{}\n{MAIN_MARK}{tail}", without_head(&text)));
+            }
+            Some("args.rs") => {
+                let _ = files.insert(PathBuf::from("src/args.rs"), text);
+            }
+            Some(name) => {
+                let old = files.insert(Path::new("src").join(name), text);
+                ensure!(old.is_none(), "{path}: an earlier chapter has a {name} too");
+            }
+            None => {}
+        }
+    }
+    files.insert(lib.to_path_buf(), modules);
+    Ok(files)
+}
+
+/// The crate as it is at the end of a chapter, with its code taken from the sources: all lines, whatever the page
+/// has of them.
+pub fn complete(chapter: usize) -> Result<BTreeMap<PathBuf, String>> {
+    ensure!((1..=TYPED.len()).contains(&chapter), "chapters are 1 to {}", TYPED.len());
+    let mut typed = BTreeMap::new();
+    for (_, name) in &TYPED[..chapter] {
+        for source in Source::of_chapter(name)? {
+            let lines = source.lines.iter().map(|line| !is_anchor(line)).collect();
+            typed.insert(source.path.display().to_string(), Typed { source, lines });
+        }
+    }
+    assemble(&typed)
+}
+
+/// Writes a crate's files. What else is in the directory's `src` goes.
+pub fn write(files: &BTreeMap<PathBuf, String>, directory: &Path) -> Result<()> {
+    for entry in fs::read_dir(directory.join("src")).into_iter().flatten().flatten() {
+        if !files.contains_key(&Path::new("src").join(entry.file_name())) {
+            fs::remove_file(entry.path()).with_context(|| format!("removing {}", entry.path().display()))?;
+        }
+    }
+    for (name, text) in files {
+        repo::write(&directory.join(name), text)?;
+    }
+    Ok(())
+}
