@@ -238,7 +238,7 @@ impl<'a> Scene<'a> {
         // Where there is no aufs to mount, the run shall get further than that.
         let as_if: &[&str] =
             if self.stand_in { &["-n", "-e", "inject=mount:retval=0:when=1"] } else { &["-n"] };
-        for run in [self.run()?, self.lab.run(["--help"])] {
+        for run in [self.run_of(&["true"])?, self.lab.run(["--help"])] {
             let (_, trace) = strace::traced(self.lab, as_if, run)?;
             for line in trace.lines() {
                 // 4711  [ 257] openat(...
@@ -258,10 +258,14 @@ impl<'a> Scene<'a> {
     }
 
     fn run(&self) -> Result<Run<'a>> {
+        self.run_of(&["sh", "-c", self.script.as_str()])
+    }
+
+    fn run_of(&self, command: &[&str]) -> Result<Run<'a>> {
         let namespace = |kind| Process::this().namespace(kind).unwrap_or_default();
         let hosts = ["mnt", "uts", "ipc", "pid", "net"].map(|kind| namespace(kind).into_os_string());
-        let command = ["sh", "-c", self.script.as_str()].map(std::ffi::OsString::from);
-        let run = self.lab.run(command.into_iter().chain(hosts)).with(&self.options);
+        let command = command.iter().map(std::ffi::OsString::from);
+        let run = self.lab.run(command.chain(hosts)).with(&self.options);
         let run = run.variable("RUST_BACKTRACE", "0");
         if self.kind != Kind::AtTerminal {
             return Ok(run);
