@@ -47,6 +47,11 @@ impl Caller {
         Ok(Caller { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid), user })
     }
 
+    /// Their user and group ids.
+    pub(crate) fn ids(&self) -> (u32, u32) {
+        (self.uid.as_raw(), self.gid.as_raw())
+    }
+
     /// Gives up root for good, in this process.
     pub(crate) fn become_them(&self) -> Result<()> {
         match &self.user {

@@ -9,6 +9,7 @@
 //! `/tmp`), which must be on a file system that can execute programs and hold an overlay's upper layer.
 
 mod aufs;
+pub mod bench;
 mod book;
 mod caller;
 mod cgroups;

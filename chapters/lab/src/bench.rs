@@ -1,0 +1,128 @@
+//! `cargo lab bench`: how fast a container starts and ends, and where the time goes.
+//!
+//! Read in this order: `place` is where it happens, `contender` who takes part, `measure` takes the times,
+//! `statistics` sums them up, `page` tells them; `steps`, `scale` and `cost` ask further questions.
+
+mod contender;
+mod cost;
+mod measure;
+mod page;
+mod place;
+mod plot;
+mod programs;
+mod scale;
+mod statistics;
+mod steps;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::unistd::geteuid;
+
+use crate::{Chapter, book, check};
+use page::Report;
+use place::Place;
+use programs::Programs;
+
+/// What `bench` is told.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// How often each contender runs
+    #[arg(long, value_name = "N", default_value_t = 150, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    runs: u32,
+    /// Where the time goes, step by step (needs strace)
+    #[arg(long)]
+    steps: bool,
+    /// A thousand runs, a hundred at once, large images
+    #[arg(long)]
+    scale: bool,
+    /// What building from nothing takes
+    #[arg(long)]
+    build: bool,
+    /// Do all of it, and write the book's page
+    #[arg(long)]
+    page: bool,
+    /// Measure the chapters' programs in this directory [default: build them]
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
+    /// Where the results go [default: target/bench]
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+}
+
+/// The pauses between two runs that are measured, in milliseconds. Back to back, every run meets the kernel still
+/// clearing up after the one before it.
+const PAUSES: [u64; 2] = [0, 30];
+
+/// The whole of `cargo lab bench`.
+pub fn bench(arguments: &Arguments) -> ExitCode {
+    match try_bench(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => check::failed(&error),
+    }
+}
+
+fn try_bench(arguments: &Arguments) -> Result<()> {
+    ensure!(geteuid().is_root(), "only root makes containers: run this as root or with sudo");
+    let programs = match &arguments.programs {
+        Some(directory) => Programs::in_directory(directory)?,
+        None => Programs::build()?,
+    };
+    measure::catch_interrupts()?;
+    let place = Place::make()?;
+    let maker =
+        [Chapter::Volumes, Chapter::Overlay, Chapter::PivotRoot].into_iter().find_map(|c| programs.of(c));
+    place.make_image(maker.context("no chapter with an image is built")?)?;
+
+    let (contenders, missing) = contender::all(&place, &programs)?;
+    let runs = arguments.runs as usize;
+    let mut report = Report { machine: page::machine(), contenders, missing, ..Report::default() };
+    report.machine.push(("Built by", format!("`{}`", programs.how)));
+    for pause in PAUSES {
+        eprintln!("Measuring {} contenders, {runs} runs each, {pause} ms apart", report.contenders.len());
+        let times = measure::all(&report.contenders, runs, Duration::from_millis(pause))?;
+        let summaries = times.iter().filter_map(|times| statistics::summary(times)).collect();
+        report.times.push((pause, summaries));
+    }
+    if arguments.steps || arguments.page {
+        eprintln!("Tracing");
+        report.network = steps::network_namespace(runs.min(50))?;
+        let traced = report.contenders.iter().filter(|one| {
+            one.name.starts_with("floor") || one.name.starts_with("ch0") && !one.name.contains("dynamic")
+        });
+        let steps = traced.map(|one| Ok((one.name.clone(), steps::of(one, &place, runs.min(20))?)));
+        report.steps = Some(steps.collect::<Result<_>>()?);
+    }
+    if arguments.scale || arguments.page {
+        eprintln!("Scaling");
+        report.scale = Some(scale::all(&place, &programs, runs)?);
+    }
+    if arguments.build || arguments.page {
+        eprintln!("Building from nothing");
+        report.cost = Some(cost::measure(&place)?);
+    }
+    print!("{}", report.text());
+    let output = arguments.output.clone().unwrap_or_else(|| book::repository().join("target/bench"));
+    write_all(&report, &output)?;
+    println!("\nWritten to {}", output.display());
+    if arguments.page {
+        write(&book::repository().join("book/src/benchmark.md"), &report.page())?;
+    }
+    Ok(())
+}
+
+fn write_all(report: &Report, directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+    write(&directory.join("bench.json"), &format!("{:#}\n", report.json()))?;
+    for (name, svg) in report.plots() {
+        write(&directory.join(format!("{name}.svg")), &plot::standalone(&svg))?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}

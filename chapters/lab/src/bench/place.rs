@@ -1,0 +1,97 @@
+//! Where the benchmark does its work: files and mounts of its own, and nothing left when it ends.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use tempfile::TempDir;
+
+use crate::host;
+
+/// A directory that goes away with this value.
+#[derive(Debug)]
+pub(crate) struct Place {
+    directory: TempDir,
+}
+
+impl Place {
+    /// Leaves the host's mount table, makes the directory, and builds the floor there.
+    pub(crate) fn make() -> Result<Place> {
+        leave_host_mounts()?;
+        // Not in /tmp, which may be in memory: containers are kept on the disk that /var/lib is on.
+        let directory = tempfile::Builder::new()
+            .prefix("byhand-bench-")
+            .tempdir_in("/var/tmp")
+            .context("making a directory in /var/tmp")?;
+        let place = Place { directory };
+        // The caller's own cargo builds in it.
+        fs::set_permissions(place.directory.path(), Permissions::from_mode(0o711))?;
+        for path in [place.state(), place.floor_state()] {
+            fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
+        }
+        place.build_floor()?;
+        Ok(place)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The chapters' state directory.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    /// The image that all contenders use: the chapters' own.
+    pub(crate) fn image(&self) -> PathBuf {
+        self.state().join("images/busybox")
+    }
+
+    pub(crate) fn floor(&self) -> PathBuf {
+        self.path("floor")
+    }
+
+    pub(crate) fn floor_state(&self) -> PathBuf {
+        self.path("floor-state")
+    }
+
+    /// Makes the image, as a first run of `program` does.
+    pub(crate) fn make_image(&self, program: &Path) -> Result<()> {
+        let run = Command::new(program).args(["run", "/bin/true"]).env("BYHAND_ROOT", self.state()).output();
+        let run = run.with_context(|| format!("running {}", program.display()))?;
+        let said = String::from_utf8_lossy(&run.stderr);
+        ensure!(run.status.success(), "{} cannot run a container: {}", program.display(), said.trim());
+        ensure!(self.image().is_dir(), "{} made no image in {}", program.display(), self.state().display());
+        Ok(())
+    }
+
+    fn build_floor(&self) -> Result<()> {
+        let source = self.path("floor.c");
+        fs::write(&source, include_str!("../../bench/floor.c")).context("writing floor.c")?;
+        let mut cc = Command::new("cc");
+        cc.args(["-O2", "-static", "-o"]).arg(self.floor()).arg(&source);
+        let built = cc.output().context("running cc, which the floor needs: install build-essential")?;
+        let said = String::from_utf8_lossy(&built.stderr);
+        ensure!(built.status.success(), "cc could not build the floor statically: {}", said.trim());
+        Ok(())
+    }
+}
+
+/// From here on, no mount of ours can reach the host. And crun takes a machine with version 1 and a version 2
+/// mount beside it for one of version 2 only, and fails; so that mount is taken away, here alone.
+fn leave_host_mounts() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).context("leaving the host's mount namespace")?;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).context("making / private")?;
+    let mounts = host::mounts()?;
+    if mounts.iter().any(|mount| mount.filesystem == "cgroup") {
+        for mount in mounts.iter().filter(|mount| mount.filesystem == "cgroup2") {
+            umount2(Path::new(&mount.point), MntFlags::MNT_DETACH).context("unmounting cgroup2")?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! The chapters' programs, built for this: release, static where that can be.
+
+use std::collections::BTreeMap;
+use std::env::consts::ARCH;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::{Chapter, book, caller};
+
+/// What is measured.
+#[derive(Debug, Default)]
+pub(crate) struct Programs {
+    chapters: BTreeMap<&'static str, PathBuf>,
+    /// Chapter 5 once more, linked dynamically, if the others are static.
+    pub(crate) dynamic: Option<PathBuf>,
+    /// How they were built.
+    pub(crate) how: String,
+}
+
+impl Programs {
+    pub(crate) fn of(&self, chapter: Chapter) -> Option<&Path> {
+        self.chapters.get(chapter.package()).map(PathBuf::as_path)
+    }
+
+    /// Those in a directory, however they were built.
+    pub(crate) fn in_directory(directory: &Path) -> Result<Programs> {
+        let directory = directory.canonicalize().with_context(|| format!("looking for {directory:?}"))?;
+        let named = Chapter::ALL.map(|chapter| (chapter.package(), directory.join(chapter.package())));
+        let chapters = named.into_iter().filter(|(_, path)| path.is_file()).collect();
+        Ok(Programs { chapters, dynamic: None, how: "as found".to_string() })
+    }
+
+    /// Builds all chapters with the musl C library, statically, and chapter 5 dynamically too; or all dynamically
+    /// where Rust has no musl target.
+    pub(crate) fn build() -> Result<Programs> {
+        let target = format!("{ARCH}-unknown-linux-musl");
+        let all: Vec<_> = Chapter::ALL.iter().flat_map(|chapter| ["--bin", chapter.package()]).collect();
+        let with_target = [&["--target", &target], all.as_slice()].concat();
+        eprintln!("Building (the first time takes minutes)");
+        match cargo_build(&with_target) {
+            Ok(chapters) => {
+                let five = Chapter::Volumes.package();
+                let dynamic = cargo_build(&["--bin", five])?.remove(five);
+                Ok(Programs { chapters, dynamic, how: format!("cargo build --release --target {target}") })
+            }
+            Err(_) => {
+                eprintln!("No static programs: `rustup target add {target}` makes them possible.");
+                let chapters = cargo_build(&all)?;
+                Ok(Programs { chapters, dynamic: None, how: "cargo build --release".to_string() })
+            }
+        }
+    }
+}
+
+/// `cargo build --release` in the repository, as the caller; returns the programs by name.
+fn cargo_build(arguments: &[&str]) -> Result<BTreeMap<&'static str, PathBuf>> {
+    let repository = book::repository();
+    let mut cargo = caller::cargo(&repository, caller::user_for(&repository)?.as_ref());
+    cargo.args(caller::BUILD).args(["--release", "--locked"]).args(arguments);
+    let built = cargo.output().context("running cargo, which must be in PATH")?;
+    ensure!(built.status.success(), "cargo build failed: {}", String::from_utf8_lossy(&built.stderr));
+    let messages = String::from_utf8_lossy(&built.stdout);
+    let executables = messages.lines().filter_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        message["executable"].as_str().map(PathBuf::from)
+    });
+    let named = executables.filter_map(|path| {
+        let chapter = Chapter::ALL.into_iter().find(|c| path.file_name() == Some(c.package().as_ref()))?;
+        Some((chapter.package(), path))
+    });
+    Ok(named.collect())
+}

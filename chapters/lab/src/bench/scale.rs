@@ -1,0 +1,224 @@
+//! What happens when there is more of everything: runs, containers at once, files, dead neighbours.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::Chapter;
+use crate::bench::contender::{self, Contender};
+use crate::bench::measure::{self, go_on, milliseconds};
+use crate::bench::place::Place;
+use crate::bench::programs::Programs;
+use crate::bench::statistics::median;
+
+/// One question, its answer, and whether that is what it should be.
+#[derive(Debug)]
+pub(crate) struct Figure {
+    pub(crate) what: String,
+    pub(crate) ours: String,
+    pub(crate) floors: String,
+    /// What was aimed at, and whether it was reached.
+    pub(crate) target: String,
+    pub(crate) reached: Option<bool>,
+}
+
+/// Asks all of them. `runs` is for those that are medians.
+pub(crate) fn all(place: &Place, programs: &Programs, runs: usize) -> Result<Vec<Figure>> {
+    let program = programs.of(Chapter::Volumes).context("ch05_volumes is not built")?;
+    let ours = contender::chapter(Chapter::Volumes, "ch05_volumes", program, place, &[]);
+    let floor = contender::floor("floor", place, &place.image(), false);
+    let mut figures = Vec::new();
+    for count in [1, 10, 100, 1000].into_iter().filter(|count| *count <= runs * 10) {
+        figures.push(one_after_another(&ours, &floor, count)?);
+    }
+    figures.push(at_once(&ours, &floor, 100.min(runs * 5))?);
+    figures.push(large_image(place, program, runs)?);
+    figures.push(large_layer(place, program, runs.min(5))?);
+    figures.push(waiting_parent(place, program)?);
+    figures.push(dead_workspaces(place, &ours, runs)?);
+    Ok(figures)
+}
+
+fn ratio(above: f64, below: f64) -> f64 {
+    if below > 0.0 { above / below } else { 0.0 }
+}
+
+/// Whether the last runs take as long as the first ones.
+fn one_after_another(ours: &Contender, floor: &Contender, count: usize) -> Result<Figure> {
+    let series = |who: &Contender| -> Result<(f64, f64)> {
+        let times: Vec<f64> =
+            (0..count).map(|number| measure::time(&mut who.command(number))).collect::<Result<_>>()?;
+        let tenth = count.div_ceil(10);
+        Ok((median(&times), ratio(median(&times[count - tenth..]), median(&times[..tenth]))))
+    };
+    let (our_median, our_drift) = series(ours)?;
+    let (floor_median, floor_drift) = series(floor)?;
+    let tell = |median, drift| match count {
+        1..100 => format!("{median:.1} ms each"),
+        _ => format!("{median:.1} ms each; last tenth {drift:.2} of the first"),
+    };
+    Ok(Figure {
+        what: format!("{count} one after another"),
+        ours: tell(our_median, our_drift),
+        floors: tell(floor_median, floor_drift),
+        target: if count < 100 { "" } else { "at most 1.10" }.to_string(),
+        reached: (count >= 100).then_some(our_drift <= 1.1),
+    })
+}
+
+/// All started before the first is waited for.
+fn at_once(ours: &Contender, floor: &Contender, count: usize) -> Result<Figure> {
+    let throughput = |who: &Contender| -> Result<f64> {
+        let mut rates = Vec::new();
+        for _ in 0..3 {
+            go_on()?;
+            let began = Instant::now();
+            let children: Vec<Child> =
+                (0..count).map(|number| who.command(number).spawn()).collect::<Result<_, _>>()?;
+            for mut child in children {
+                ensure!(child.wait()?.success(), "one of {count} at once failed");
+            }
+            rates.push(count as f64 / began.elapsed().as_secs_f64());
+        }
+        Ok(median(&rates))
+    };
+    let (our_rate, floor_rate) = (throughput(ours)?, throughput(floor)?);
+    Ok(Figure {
+        what: format!("{count} at once"),
+        ours: format!("{our_rate:.0} a second"),
+        floors: format!("{floor_rate:.0} a second"),
+        target: "at least 0.90 of the floor's".to_string(),
+        reached: Some(our_rate >= 0.9 * floor_rate),
+    })
+}
+
+/// A copy of the image's busybox, and `count` files.
+fn make_image(place: &Place, name: &str, count: usize) -> Result<std::path::PathBuf> {
+    let image = place.path(name);
+    fs::create_dir_all(image.join("bin"))?;
+    for directory in ["proc", "dev", "data"] {
+        fs::create_dir(image.join(directory))?;
+    }
+    fs::copy(place.image().join("bin/busybox"), image.join("bin/true")).context("copying busybox")?;
+    make_files(&image.join("data"), count)?;
+    Ok(image)
+}
+
+fn make_files(directory: &Path, count: usize) -> Result<()> {
+    for number in 0..count {
+        go_on()?;
+        let part = directory.join((number / 1000).to_string());
+        if number % 1000 == 0 {
+            fs::create_dir(&part).with_context(|| format!("making {}", part.display()))?;
+        }
+        File::create(part.join(number.to_string())).context("making a file")?;
+    }
+    Ok(())
+}
+
+fn large_image(place: &Place, program: &Path, runs: usize) -> Result<Figure> {
+    let (small, large) = (make_image(place, "small", 10)?, make_image(place, "large", 50_000)?);
+    let mut contenders = Vec::new();
+    for image in [&small, &large] {
+        let root = image.to_str().context("the path is no text")?;
+        contenders.push(contender::chapter(Chapter::Volumes, "ours", program, place, &["--rootfs", root]));
+        contenders.push(contender::floor("floor", place, image, false));
+    }
+    let times = measure::all(&contenders, runs, Duration::from_millis(5))?;
+    let medians: Vec<f64> = times.iter().map(|times| median(times)).collect();
+    let ours = ratio(medians[2], medians[0]);
+    fs::remove_dir_all(large)?;
+    Ok(Figure {
+        what: "an image of 50,000 files and not 10".to_string(),
+        ours: format!("{:.1} ms, {ours:.2} of the small one's", medians[2]),
+        floors: format!("{:.1} ms, {:.2}", medians[3], ratio(medians[3], medians[1])),
+        target: "at most 1.10".to_string(),
+        reached: Some(ours <= 1.1),
+    })
+}
+
+/// What it takes to remove 10,000 files that the container wrote: the run's end, less that of one that wrote none.
+fn large_layer(place: &Place, program: &Path, runs: usize) -> Result<Figure> {
+    const SCRIPT: &str =
+        "mkdir /d; cd /d; i=0; while [ $i -lt 10000 ]; do : >$i; i=$((i+1)); done; echo; read x";
+    let image = place.image();
+    let time_of_end = |mut command: Command| -> Result<f64> {
+        go_on()?;
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        // The first byte comes when all are written; closing its stdin lets it end.
+        let mut byte = [0];
+        std::io::Read::read(child.stdout.as_mut().context("no stdout")?, &mut byte)?;
+        let began = Instant::now();
+        drop(child.stdin.take());
+        child.wait()?;
+        Ok(milliseconds(began.elapsed()))
+    };
+    let (mut ours, mut floors) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        let mut command = Command::new(program);
+        command.env("BYHAND_ROOT", place.state()).args(["run", "-i", "-m", "100m", "/bin/sh", "-c", SCRIPT]);
+        ours.push(time_of_end(command)?);
+        let mut command = Command::new(place.floor());
+        command.arg(&image).arg(place.floor_state()).args(["/bin/sh", "-c", SCRIPT]);
+        floors.push(time_of_end(command)?);
+    }
+    let (ours, floors) = (median(&ours), median(&floors));
+    Ok(Figure {
+        what: "ending with 10,000 files written".to_string(),
+        ours: format!("{ours:.0} ms"),
+        floors: format!("{floors:.0} ms"),
+        target: "at most 1.10 of the floor's".to_string(),
+        reached: Some(ours <= 1.1 * floors),
+    })
+}
+
+/// The most memory that a parent ever had, as it waits.
+fn waiting_parent(place: &Place, program: &Path) -> Result<Figure> {
+    let peak = |command: &mut Command| -> Result<u64> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut byte = [0];
+        std::io::Read::read(child.stdout.as_mut().context("no stdout")?, &mut byte)?;
+        let path = format!("/proc/{}/status", child.id());
+        let status = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+        drop(child.stdin.take());
+        child.wait()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    };
+    let script = ["/bin/sh", "-c", "echo; read x"];
+    let mut run = Command::new(program);
+    let ours = peak(run.env("BYHAND_ROOT", place.state()).args(["run", "-i", "-m", "100m"]).args(script))?;
+    let floors = peak(Command::new(place.floor()).arg(place.image()).arg(place.floor_state()).args(script))?;
+    Ok(Figure {
+        what: "memory of a waiting run, at its peak".to_string(),
+        ours: format!("{ours} KiB"),
+        floors: format!("{floors} KiB"),
+        target: "below 3,000 KiB".to_string(),
+        reached: Some(ours < 3000),
+    })
+}
+
+/// The first run after many were killed clears up, and the ones after that are as fast as ever; and so are those
+/// beside many that live.
+fn dead_workspaces(place: &Place, ours: &Contender, runs: usize) -> Result<Figure> {
+    const MANY: usize = 300;
+    let before: Vec<f64> = (0..runs).map(|n| measure::time(&mut ours.command(n))).collect::<Result<_>>()?;
+    for number in 0..MANY {
+        for part in ["upper", "work/work", "merged"] {
+            fs::create_dir_all(place.state().join(format!("containers/dead{number:08}")).join(part))?;
+        }
+    }
+    let first = measure::time(&mut ours.command(0))?;
+    let after: Vec<f64> = (0..runs).map(|n| measure::time(&mut ours.command(n))).collect::<Result<_>>()?;
+    let drift = ratio(median(&after), median(&before));
+    Ok(Figure {
+        what: format!("after {MANY} killed runs"),
+        ours: format!("the first run clears up in {first:.0} ms; then {drift:.2} of before"),
+        floors: "clears nothing up".to_string(),
+        target: "at most 1.10".to_string(),
+        reached: Some(drift <= 1.1),
+    })
+}
