@@ -23,10 +23,14 @@ pub fn wait_for(path: &Path) -> Result<File> {
 
 // ANCHOR: leftovers
 /// The directories in `parent` that nobody has locked: what killed runs left. Each comes with its lock, so that
-/// no one else takes it away at the same time.
+/// no one else takes it away at the same time. Of very many only some, and the next run takes more: each lock is an
+/// open file, of which a process may have 1024, and nobody should wait long for others' remains.
 pub fn leftovers(parent: &Path) -> Result<Vec<(PathBuf, File)>> {
     let mut leftovers = Vec::new();
     for path in directories_in(parent)? {
+        if leftovers.len() == 100 {
+            break;
+        }
         let file = match File::open(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => continue, // its owner has just ended
             file => file.with_context(|| format!("opening {}", path.display()))?,

@@ -124,8 +124,13 @@ fn leave_host_mounts() -> Result<()> {
 // ANCHOR: remove_leftovers
 /// Removes the workspaces of runs that were killed. The kernel has long unmounted them.
 fn remove_leftovers(containers: &Path) -> Result<()> {
-    for (directory, _lock) in lock::leftovers(containers)? {
-        if is_in_use(&directory)? {
+    let leftovers = lock::leftovers(containers)?;
+    if leftovers.is_empty() {
+        return Ok(());
+    }
+    let mounts = mounts_of_all()?;
+    for (directory, _lock) in leftovers {
+        if is_in_use(&directory, &mounts)? {
             warn!("{} belongs to a container that outlived its run", directory.display());
         } else if let Err(error) = remove(&directory) {
             warn!("left by a run that was killed: {error:#}");
@@ -138,17 +143,20 @@ fn remove_leftovers(containers: &Path) -> Result<()> {
 // ANCHOR: is_in_use
 /// Whether a process has a mount that names this directory, as a container's overlay names its layers. A container
 /// that gave up root may have outlived its run, and then the files are not ours to take away.
-fn is_in_use(directory: &Path) -> Result<bool> {
+fn is_in_use(directory: &Path, mounts: &[u8]) -> Result<bool> {
     let name = directory.file_name().context("a container's directory has a name")?.as_encoded_bytes();
+    Ok(mounts.windows(name.len()).any(|part| part == name))
+}
+
+/// The mount tables of all processes, one after another.
+fn mounts_of_all() -> Result<Vec<u8>> {
+    let mut mounts = Vec::new();
     for entry in fs::read_dir("/proc").context("listing processes")? {
         let mountinfo = entry.context("listing processes")?.path().join("mountinfo");
         // Not all entries are processes, and some processes have just ended.
-        let mounts = fs::read(mountinfo).unwrap_or_default();
-        if mounts.windows(name.len()).any(|part| part == name) {
-            return Ok(true);
-        }
+        mounts.extend(fs::read(mountinfo).unwrap_or_default());
     }
-    Ok(false)
+    Ok(mounts)
 }
 // ANCHOR_END: is_in_use
 
