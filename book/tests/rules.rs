@@ -4,11 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use book::page::Page;
 use book::sources::{CHAPTERS, Source};
 use book::{generated, learner, markdown, messages, repo};
+use libtest_mimic::{Arguments, Trial};
 
 /// The headings of a chapter, in their order.
 const HEADINGS: [&str; 13] = [
@@ -26,6 +27,36 @@ const HEADINGS: [&str; 13] = [
     "Exercises",
     "Recap",
 ];
+
+/// Each rule is a test. What one says is shown also where it passes: what it passes over, and the words of each page.
+fn main() -> ExitCode {
+    macro_rules! trials {
+        ($($rule:ident),* $(,)?) => {
+            vec![$(Trial::test(stringify!($rule), || { $rule(); Ok(()) })),*]
+        };
+    }
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1); // so that what they say is not mixed
+    for page in Page::all().unwrap().iter().filter(|page| page.is_stub()) {
+        println!("passed over, a stub: {}", page.name);
+    }
+    let trials = trials![
+        code_is_only_included,
+        what_is_included_exists,
+        every_anchor_is_used,
+        every_drawing_diff_and_break_is_used,
+        every_line_of_a_chapter_is_on_its_page,
+        every_break_applies,
+        links_lead_somewhere,
+        every_check_is_explained_once,
+        every_message_is_in_troubleshooting,
+        chapters_have_their_headings,
+        a_page_begins_with_its_title,
+        the_tone_is_calm,
+        words,
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
 
 /// Fails with all that is wrong.
 fn none(wrong: Vec<String>) {
@@ -72,7 +103,6 @@ fn includes() -> Vec<(Page, usize, String, Option<String>)> {
     all
 }
 
-#[test]
 fn code_is_only_included() {
     let mut wrong = Vec::new();
     for page in Page::written().unwrap() {
@@ -106,7 +136,6 @@ fn code_is_only_included() {
     none(wrong);
 }
 
-#[test]
 fn what_is_included_exists() {
     let mut wrong = Vec::new();
     for (page, index, path, anchor) in includes() {
@@ -120,7 +149,6 @@ fn what_is_included_exists() {
     none(wrong);
 }
 
-#[test]
 fn every_anchor_is_used() {
     let used: BTreeSet<_> = includes().into_iter().map(|(_, _, path, anchor)| (path, anchor)).collect();
     let written: BTreeSet<_> = Page::written().unwrap().into_iter().map(|page| page.name).collect();
@@ -139,7 +167,6 @@ fn every_anchor_is_used() {
     none(wrong);
 }
 
-#[test]
 fn every_drawing_diff_and_break_is_used() {
     let used: BTreeSet<_> = includes().into_iter().map(|(_, _, path, _)| path).collect();
     let files = repo::files().unwrap().into_iter().filter_map(|file| file.to_str().map(String::from));
@@ -151,7 +178,6 @@ fn every_drawing_diff_and_break_is_used() {
     none_missing(unused.collect());
 }
 
-#[test]
 fn every_line_of_a_chapter_is_on_its_page() {
     let mut wrong = Vec::new();
     let includes = includes();
@@ -175,7 +201,6 @@ fn every_line_of_a_chapter_is_on_its_page() {
     none(wrong);
 }
 
-#[test]
 fn every_break_applies() {
     let mut wrong = Vec::new();
     for file in repo::files().unwrap().iter().filter(|file| file.starts_with("book/breaks")) {
@@ -190,7 +215,6 @@ fn every_break_applies() {
     none(wrong);
 }
 
-#[test]
 fn links_lead_somewhere() {
     let root = repo::root();
     let files = repo::files().unwrap();
@@ -234,7 +258,6 @@ fn in_summary(file: &Path) -> bool {
     !page || Page::all().unwrap().iter().any(|page| page.path.ends_with(file))
 }
 
-#[test]
 fn every_check_is_explained_once() {
     let mut claimed: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for page in Page::written().unwrap() {
@@ -258,7 +281,6 @@ fn every_check_is_explained_once() {
     none_missing(missing.map(|id| format!("no page explains the check {id}")).collect());
 }
 
-#[test]
 fn every_message_is_in_troubleshooting() {
     let page = Page::named("troubleshooting").unwrap();
     let shown = markdown::code(&page);
@@ -276,7 +298,6 @@ fn every_message_is_in_troubleshooting() {
     }
 }
 
-#[test]
 fn chapters_have_their_headings() {
     let chapters: Vec<_> = CHAPTERS.iter().map(|chapter| page_of(chapter)).collect();
     let mut wrong = Vec::new();
@@ -291,7 +312,6 @@ fn chapters_have_their_headings() {
     none(wrong);
 }
 
-#[test]
 fn a_page_begins_with_its_title() {
     let mut wrong = Vec::new();
     for page in Page::written().unwrap() {
@@ -304,7 +324,6 @@ fn a_page_begins_with_its_title() {
     none(wrong);
 }
 
-#[test]
 fn the_tone_is_calm() {
     let is_emoji = |c: char| matches!(c, '\u{2600}'..='\u{27bf}' | '\u{1f000}'..='\u{1faff}' | '\u{fe0f}' | '\u{2b50}'..='\u{2b55}');
     let mut wrong = Vec::new();
@@ -319,8 +338,7 @@ fn the_tone_is_calm() {
     none(wrong);
 }
 
-/// No test: `cargo test -p book --test rules words -- --nocapture` tells how long the pages are.
-#[test]
+/// How long the pages are.
 fn words() {
     for page in Page::all().unwrap() {
         let prose = markdown::prose(&page);

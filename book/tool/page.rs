@@ -53,13 +53,9 @@ impl Page {
         names.filter(|name| !name.is_empty()).map(|name| Page::read(&repo::pages().join(name))).collect()
     }
 
-    /// The pages that are written; the others are told. Once no stub is left, this is [`Page::all`].
+    /// The pages that are written. Once no stub is left, this is [`Page::all`], and a stub is a page like any other.
     pub fn written() -> Result<Vec<Page>> {
-        let (stubs, written): (Vec<_>, Vec<_>) = Page::all()?.into_iter().partition(Page::is_stub);
-        for page in stubs {
-            println!("passed over, a stub: {}", page.name);
-        }
-        Ok(written)
+        Ok(Page::all()?.into_iter().filter(|page| !page.is_stub()).collect())
     }
 
     /// Whether pages are missing, so that what no page has may be on one of these.
