@@ -1,3 +1,4 @@
+// ANCHOR: head
 //! The command line of chapter 5, in Docker's words.
 
 use std::ffi::OsString;
@@ -13,7 +14,9 @@ pub enum Cli {
     /// Run a command in a new container
     Run(Run),
 }
+// ANCHOR_END: head
 
+// ANCHOR: options
 #[derive(clap::Args)]
 pub struct Run {
     /// Keep stdin open (else the container reads /dev/null)
@@ -56,7 +59,9 @@ pub struct Run {
     #[arg(required = true, trailing_var_arg = true)]
     pub command: Vec<OsString>,
 }
+// ANCHOR_END: options
 
+// ANCHOR: limits
 impl Run {
     pub fn limits(&self) -> Limits {
         Limits {
@@ -69,3 +74,4 @@ impl Run {
         }
     }
 }
+// ANCHOR_END: limits

@@ -1,3 +1,4 @@
+// ANCHOR: head
 //! Chapter 5: `run` a command on a root of its own, with data of the host that stays when it ends.
 
 mod args;
@@ -20,7 +21,9 @@ use env_logger::Env;
 use log::{LevelFilter, warn};
 
 use args::{Cli, Run};
+// ANCHOR_END: head
 
+// ANCHOR: main
 fn main() -> ExitCode {
     let status = match Cli::try_parse() {
         Ok(Cli::Run(args)) => run(&args).unwrap_or_else(|error| fail(&error)),
@@ -29,7 +32,9 @@ fn main() -> ExitCode {
     };
     status.into()
 }
+// ANCHOR_END: main
 
+// ANCHOR: run
 /// The parent's side: makes the container and waits for its end.
 fn run(args: &Run) -> Result<u8> {
     start_log(args.log_level)?;
@@ -69,7 +74,9 @@ fn run(args: &Run) -> Result<u8> {
     workspace.remove()?;
     Ok(status)
 }
+// ANCHOR_END: run
 
+// ANCHOR: inside
 /// The child's side: in its new namespaces, it makes them its own and becomes the command.
 fn inside(
     args: &Run,
@@ -96,7 +103,9 @@ fn inside(
     }
     exec::exec(&args.command, &exec::environment(hostname))
 }
+// ANCHOR_END: inside
 
+// ANCHOR: log
 /// Lets the log tell as much as `--log-level` says, or RUST_LOG, or else only warnings.
 fn start_log(level: Option<LevelFilter>) -> Result<()> {
     let mut log = env_logger::Builder::from_env(Env::default().default_filter_or("warn"));
@@ -105,14 +114,19 @@ fn start_log(level: Option<LevelFilter>) -> Result<()> {
     }
     Ok(log.try_init()?)
 }
+// ANCHOR_END: log
 
+// ANCHOR: fail
 /// One line on stderr, and the exit status that goes with it.
 fn fail(error: &anyhow::Error) -> u8 {
     say(&errors::one_line(error));
     errors::exit_status(error)
 }
+// ANCHOR_END: fail
 
+// ANCHOR: say
 fn say(line: &str) {
     // Not eprintln: that panics when stderr is closed or full, and there is no one else to tell.
     let _ = writeln!(std::io::stderr(), "{}: {line}", env!("CARGO_PKG_NAME"));
 }
+// ANCHOR_END: say
