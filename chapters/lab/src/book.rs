@@ -1,4 +1,5 @@
-//! Where the book explains what a check asks for: sections with a line `<!-- checks: ID ... -->`.
+//! Where the book explains what a check asks for: sections with a line `<!-- checks: ID ... -->`, or for an exercise's
+//! checks `<!-- exercise: NAME -->`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -45,7 +46,8 @@ impl Book {
             heading: String::new(),
             position: usize::MAX,
         };
-        self.0.get(check.id).cloned().unwrap_or_else(whole)
+        let exercise = check.exercise.map(|name| format!("exercise {name}"));
+        self.0.get(exercise.as_deref().unwrap_or(check.id)).cloned().unwrap_or_else(whole)
     }
 
     /// The check that comes first in the book, and first in the list where the book does not know.
@@ -73,11 +75,13 @@ fn add(page: &str, text: &str, sections: &mut HashMap<String, Section>) {
         if !in_code && line.starts_with('#') {
             heading = line.trim_start_matches('#').trim().replace('`', "");
         }
-        let marked = line.trim().strip_prefix("<!-- checks:").and_then(|rest| rest.strip_suffix("-->"));
-        for id in marked.unwrap_or_default().split_whitespace() {
-            let position = sections.len();
-            let section = Section { page: page.to_string(), heading: heading.clone(), position };
-            sections.entry(id.to_string()).or_insert(section);
+        for (mark, prefix) in [("<!-- checks:", ""), ("<!-- exercise:", "exercise ")] {
+            let marked = line.trim().strip_prefix(mark).and_then(|rest| rest.strip_suffix("-->"));
+            for id in marked.unwrap_or_default().split_whitespace() {
+                let position = sections.len();
+                let section = Section { page: page.to_string(), heading: heading.clone(), position };
+                sections.entry(format!("{prefix}{id}")).or_insert(section);
+            }
         }
     }
 }

@@ -137,11 +137,11 @@ pub(crate) fn chosen(arguments: &Arguments) -> Result<Vec<&'static Check>> {
 }
 
 /// Whether they have a word in common.
-fn alike(one: &str, other: &str) -> bool {
+pub(crate) fn alike(one: &str, other: &str) -> bool {
     one.split('-').any(|word| word.len() > 2 && other.contains(word))
 }
 
-fn listed(names: &[&str]) -> String {
+pub(crate) fn listed(names: &[&str]) -> String {
     let mut names = names.to_vec();
     names.sort_unstable();
     names.dedup();

@@ -20,6 +20,7 @@ mod exercises;
 mod faults;
 pub mod grade;
 mod hierarchy;
+pub mod hint;
 mod host;
 pub mod new;
 mod outcome;
@@ -35,6 +36,7 @@ mod snapshot;
 mod strace;
 mod terminal;
 mod volumes;
+pub mod watch;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use lab::{Chapter, bench, check, new};
+use lab::{Chapter, bench, check, hint, new, watch};
 
 #[derive(Parser)]
 #[command(name = "cargo lab", bin_name = "cargo lab")]
@@ -15,6 +15,10 @@ enum Cli {
     New(new::Arguments),
     /// Try a runtime on the checks of a chapter and those before it
     Check(check::Arguments),
+    /// The same, again on each build of the runtime
+    Watch(check::Arguments),
+    /// What to think about for a check, and with 2 what to do
+    Hint(hint::Arguments),
     /// Measure how fast containers start and end, and compare
     Bench(bench::Arguments),
     /// One check, in a process of its own
@@ -41,6 +45,8 @@ fn main() -> ExitCode {
         Cli::Doctor => lab::doctor::examine(),
         Cli::New(arguments) => new::new(&arguments),
         Cli::Check(arguments) => check::check(&arguments),
+        Cli::Watch(arguments) => watch::watch(&arguments),
+        Cli::Hint(arguments) => hint::hint(&arguments),
         Cli::Bench(arguments) => bench::bench(&arguments),
         Cli::OneCheck(one) => match lab::by_id(&one.id) {
             Some(check) => lab::grade::inside(check, one.chapter, &one.runtime, &one.cgroup, one.run_limit),

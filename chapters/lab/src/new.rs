@@ -76,7 +76,7 @@ mod tests {
         let template = include_str!("../template/Cargo.toml");
         let dependencies = template.split("[dependencies]").nth(1).unwrap_or_default();
         let lines: Vec<_> = dependencies.lines().filter(|line| line.contains(" = ")).collect();
-        assert_eq!(lines.len(), 7);
+        assert_eq!(lines.len(), 6);
         for line in lines {
             assert!(
                 workspace.lines().any(|other| other == line),

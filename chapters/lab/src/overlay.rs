@@ -139,7 +139,8 @@ fn merged_unseen(lab: &Lab) -> Result<()> {
     run.wrote("ready")?;
     lab.host_unchanged(&format!("{} (while it ran)", run.line()))?;
     let merged = workspace(lab, &mut run)?.join("merged");
-    run.same("entries in merged, seen from the host:", 0, fs::read_dir(&merged)?.count())?;
+    let entries = fs::read_dir(&merged).with_context(|| format!("listing {}", merged.display()))?;
+    run.same("entries in merged, seen from the host:", 0, entries.count())?;
     // Inside it is the root, and an overlay.
     let table = host::mounts_in(&run.container()?.file("mountinfo").to_string_lossy())?;
     let root = table.iter().find(|mount| mount.point == "/").map(|mount| mount.filesystem.as_str());

@@ -37,6 +37,8 @@ impl Cell {
     pub(crate) fn make(name: &str) -> Result<Cell> {
         let mut cell = Cell { directories: Vec::new(), _owner: Vec::new() };
         for mount in mounts()?.into_iter().filter(|mount| mount.filesystem.starts_with("cgroup")) {
+            // Nobody sweeps before ours is made and locked.
+            let _others = alone(Path::new(&mount.point))?;
             let parent = Path::new(&mount.point).join(PARENT);
             let directory = parent.join(name);
             let v2 = mount.filesystem == "cgroup2";
@@ -123,6 +125,7 @@ impl Drop for Cell {
 /// Removes what another lab left that was killed.
 pub(crate) fn sweep() -> Result<()> {
     for mount in mounts()?.into_iter().filter(|mount| mount.filesystem.starts_with("cgroup")) {
+        let _others = alone(Path::new(&mount.point))?;
         let parent = Path::new(&mount.point).join(PARENT);
         for cell in fs::read_dir(&parent).into_iter().flatten().flatten() {
             if cell.file_type().is_ok_and(|kind| kind.is_dir()) && own(&cell.path())?.is_some() {
@@ -140,12 +143,18 @@ pub(crate) fn sweep() -> Result<()> {
 
 /// The lock that says whose a cgroup is, if nobody has it. It goes with the process.
 fn own(directory: &Path) -> Result<Option<Flock<File>>> {
+    Ok(Flock::lock(open(directory)?, FlockArg::LockExclusiveNonblock).ok())
+}
+
+/// Waits for the lock on a hierarchy: for making cells and for sweeping.
+fn alone(hierarchy: &Path) -> Result<Flock<File>> {
+    let locked = Flock::lock(open(hierarchy)?, FlockArg::LockExclusive).map_err(|(_, errno)| errno);
+    locked.with_context(|| format!("locking {}", hierarchy.display()))
+}
+
+fn open(directory: &Path) -> Result<File> {
     let open = File::options().read(true).custom_flags(nix::libc::O_DIRECTORY).open(directory);
-    let file = match open {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        open => open.with_context(|| format!("opening {}", directory.display()))?,
-    };
-    Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok())
+    open.with_context(|| format!("opening {}", directory.display()))
 }
 
 /// Gives the cgroup `below` all that `above` has to give: the controllers of version 2, and a cpuset's CPUs and

@@ -64,7 +64,8 @@ fn devices(lab: &Lab) -> Result<()> {
         let mut run = run.start()?;
         let container = run.container()?;
         for (name, major, minor) in DEVICES {
-            let data = fs::metadata(container.path(&format!("/dev/{name}")))?;
+            let data = fs::metadata(container.path(&format!("/dev/{name}")))
+                .map_err(|error| run.differs(format!("/dev/{name}, the device"), error))?;
             run.same(&format!("/dev/{name} a character device:"), true, data.file_type().is_char_device())?;
             run.same(&format!("the device number of /dev/{name}"), makedev(major, minor), data.rdev())?;
             run.same(&format!("the mode of /dev/{name}, in decimal,"), 0o666, data.mode() & 0o7777)?;

@@ -1,0 +1,59 @@
+//! `cargo lab watch N`: the checks again, whenever the runtime was built anew.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Result, ensure};
+
+use crate::check::{self, Arguments};
+use crate::grade::interrupted;
+
+/// How often the program is looked at. Twice the same, and whoever writes it has finished.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// The whole of `cargo lab watch`.
+pub fn watch(arguments: &Arguments) -> ExitCode {
+    match repeat(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => check::failed(&error),
+    }
+}
+
+fn repeat(arguments: &Arguments) -> Result<()> {
+    ensure!(!arguments.json, "watch is for people: there is no --json");
+    let checks = check::chosen(arguments)?;
+    let runtime = check::runtime(arguments)?;
+    let mut seen = state(&runtime);
+    loop {
+        // An error of this run may be gone with the next build: the program is not there while it is written.
+        if let Err(error) = check::run(arguments, checks.clone(), runtime.clone()) {
+            eprintln!("lab: {error:#}");
+        }
+        println!("\nwaiting for a new build of {} (Ctrl-C ends this)", runtime.display());
+        loop {
+            thread::sleep(PAUSE);
+            if interrupted() {
+                return Ok(());
+            }
+            let now = state(&runtime);
+            if now.is_some() && now != seen && now == after_a_pause(&runtime) {
+                seen = now;
+                break;
+            }
+        }
+    }
+}
+
+fn after_a_pause(runtime: &Path) -> Option<(SystemTime, u64)> {
+    thread::sleep(PAUSE);
+    state(runtime)
+}
+
+/// What tells one build from another.
+fn state(runtime: &Path) -> Option<(SystemTime, u64)> {
+    let data = fs::metadata(runtime).ok()?;
+    Some((data.modified().ok()?, data.len()))
+}

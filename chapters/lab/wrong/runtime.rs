@@ -1,0 +1,407 @@
+//! Wrong runtimes, each with one defect that real ones have had, to see that the checks find it.
+//!
+//! The program's own name says which defect, and how many chapters it has: `1-status-lost`. tests/wrong.rs makes a link
+//! to itself for each. This is the chapters' own story but for the steps that ask `wrong(...)`. red.txt says which
+//! checks must fail for which defect.
+
+use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::Write;
+use std::path::{Component, Path};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use ch01_run::errors::{self, NotStarted};
+use ch01_run::signals::HeldSignals;
+use ch01_run::terminal::{self, Terminal};
+use ch01_run::{exec, id, inherited, mounts, namespaces};
+use ch02_cgroups::cgroup::Cgroup;
+use ch02_cgroups::hierarchy::{self, Hierarchy};
+use ch02_cgroups::limits::Limits;
+use ch02_cgroups::lock;
+use ch03_pivot_root::{image, rootfs, state};
+use ch04_overlay::workspace::Workspace;
+use ch05_volumes::volumes::{self, Volume};
+use clap::{CommandFactory, FromArgMatches, Parser};
+use env_logger::Env;
+use log::warn;
+use nix::mount::{MntFlags, MsFlags, umount2};
+
+use crate::args::{Cli, Run};
+
+/// The chapter and the defect that the program's name tells, if it tells one.
+pub fn name() -> Option<(u32, String)> {
+    let path = std::env::args_os().next()?;
+    let (chapter, defect) = Path::new(&path).file_name()?.to_str()?.split_once('-')?;
+    Some((chapter.parse().ok()?, defect.to_string()))
+}
+
+/// Whether this is the runtime with that defect. One check runs it under another name: then it has none.
+fn wrong(defect: &str) -> bool {
+    name().is_some_and(|(_, name)| name == defect)
+}
+
+fn chapter() -> u32 {
+    name().map_or(5, |(chapter, _)| chapter)
+}
+
+/// The whole of the runtime.
+pub fn main() -> ExitCode {
+    let status = match parse() {
+        Ok(Cli::Run(args)) => run(&args).unwrap_or_else(|error| fail(&error)),
+        Err(help) if !help.use_stderr() => help.exit(),
+        Err(usage) => fail(&usage.into()),
+    };
+    status.into()
+}
+
+fn parse() -> Result<Cli, clap::Error> {
+    if wrong("inner-options") {
+        // gocker: the options that follow COMMAND are taken for the runtime's own.
+        let mixed = |command: clap::Command| {
+            command.mut_arg("command", |argument| argument.trailing_var_arg(false).num_args(1..))
+        };
+        let matches = Cli::command().mut_subcommand("run", mixed).try_get_matches()?;
+        return Cli::from_arg_matches(&matches);
+    }
+    Cli::try_parse()
+}
+
+fn run(args: &Run) -> Result<u8> {
+    let mut log = env_logger::Builder::from_env(Env::default().default_filter_or("warn"));
+    if let Some(level) = args.log_level {
+        log.filter_level(level);
+    }
+    log.try_init()?;
+    namespaces::require_root()?;
+    inherited::normalize()?;
+    let id = id::random()?;
+    let hostname = args.hostname.as_deref().unwrap_or(OsStr::new(&id));
+
+    let volumes = if wrong("bad-volume-ignored") {
+        // gocker: a volume that cannot be parsed is left out.
+        let good: Vec<_> = args
+            .volumes
+            .iter()
+            .filter(|one| volumes::parse_all(&[(*one).clone()]).is_ok())
+            .cloned()
+            .collect();
+        volumes::parse_all(&good)?
+    } else if wrong("target-escapes") {
+        unchecked(&args.volumes)?
+    } else {
+        volumes::parse_all(&args.volumes)?
+    };
+    let state = state::root()?;
+    let image = match &args.rootfs {
+        _ if chapter() < 3 => Path::new("/").to_path_buf(),
+        Some(directory) => image::checked(directory)?,
+        None => image::busybox(&state)?,
+    };
+
+    let signals = HeldSignals::hold()?;
+    let mut terminal = if args.terminal { Terminal::of_stdin()? } else { None };
+    if args.terminal && terminal.is_none() {
+        warn!("-t: stdin is not our terminal; going on without");
+    }
+    let cgroup = limit(&id, args)?;
+    // dockerDemo: one directory for all containers.
+    let own = if wrong("fixed-directory") { "mnt" } else { &id };
+    let workspace = if chapter() < 4 { None } else { Some(Workspace::create(&state, own, &image)?) };
+    let has_terminal = terminal.is_some();
+    let confine = || inside(args, hostname, &id, &cgroup, &image, workspace.as_ref(), &volumes, has_terminal);
+    let mut container = namespaces::spawn(confine, fail)?;
+    if let Some(terminal) = &mut terminal {
+        terminal.lend_to(container.pid())?;
+    }
+    container.start()?;
+    let status = container.wait(&signals)?;
+    if let kills @ 1.. = cgroup.oom_kills()? {
+        say(&format!("out of memory: the kernel killed {kills} of the container's processes"));
+    }
+    if wrong("limit-late") {
+        end_late(&id, args)?;
+    }
+    if wrong("shared-cgroup") {
+        for hierarchy in hierarchy::find(&args.limits().controllers())? {
+            let _ = fs::remove_dir(hierarchy.root.join("byhand/shared")); // if it is the last one
+        }
+    }
+    if wrong("cgroup-leaked") {
+        // dockerDemo: os.Exit comes before the deferred removal.
+        std::mem::forget(cgroup);
+    } else {
+        cgroup.remove()?;
+    }
+    if let Some(workspace) = workspace {
+        if wrong("recursive-delete") {
+            delete_with_volumes(&workspace, &volumes)?;
+        }
+        workspace.remove()?;
+    }
+    // gocker: the status of the command gets lost.
+    Ok(if wrong("status-lost") { 0 } else { status })
+}
+
+#[allow(clippy::too_many_arguments)] // all of the story in one place
+fn inside(
+    args: &Run,
+    hostname: &OsStr,
+    id: &str,
+    cgroup: &Cgroup,
+    image: &Path,
+    workspace: Option<&Workspace>,
+    volumes: &[Volume],
+    terminal: bool,
+) -> Result<Infallible> {
+    if wrong("outlives-run") {
+        // gocker: nobody asked the kernel for this.
+        nix::sys::prctl::set_pdeathsig(None)?;
+    }
+    join(id, cgroup, args)?;
+    if !terminal {
+        terminal::detach()?;
+    }
+    // mydocker: the mounts of the new namespace are still shared with the host's.
+    if !wrong("not-private") {
+        mounts::make_private()?;
+    }
+    match workspace {
+        Some(workspace) if wrong("target-escapes") => {
+            workspace.mount()?;
+            mount_by_joined_paths(volumes, &workspace.merged())?;
+        }
+        Some(workspace) => {
+            workspace.mount()?;
+            volumes::mount_all(volumes, &workspace.merged())?;
+        }
+        None if chapter() == 3 => rootfs::bind_to_itself(image)?,
+        None => {}
+    }
+    // gocker: what the caller had open stays open.
+    if !wrong("descriptors-leaked") {
+        exec::close_descriptors()?;
+    }
+    if chapter() < 3 {
+        mounts::mount_proc()?;
+    } else {
+        let root = workspace.map_or(image.to_path_buf(), Workspace::merged);
+        match rootfs::pivot(&root) {
+            // gocker, mydocker: the error is dropped, and the command gets the host's root.
+            Err(_) if wrong("pivot-ignored") => {}
+            done => done?,
+        }
+        rootfs::mount_proc()?;
+        if wrong("empty-dev") {
+            // All originals.
+            let _ = fs::create_dir("/dev"); // unless the image has it
+            mounts::mount(
+                "tmpfs",
+                "/dev",
+                "tmpfs",
+                MsFlags::MS_NOSUID | MsFlags::MS_STRICTATIME,
+                "mode=755",
+            )?;
+        } else {
+            rootfs::mount_dev()?;
+        }
+    }
+    namespaces::set_hostname(hostname)?;
+    if !args.interactive {
+        stdin_from_null()?;
+    }
+    let mut environment = exec::environment(hostname);
+    if wrong("environment-leaked") {
+        // gocker: what the caller has in its environment comes first.
+        let theirs = std::env::vars_os().map(|(name, value)| [name, value].join(OsStr::new("=")));
+        environment = theirs.chain(environment).collect();
+    }
+    let command = if wrong("argv-split") {
+        // All originals: one string through the pipe, and split at its spaces.
+        let line = args.command.join(OsStr::new(" ")).to_string_lossy().into_owned();
+        line.split(' ').map(OsString::from).collect()
+    } else {
+        args.command.clone()
+    };
+    let Err(error) = exec::exec(&command, &environment);
+    if wrong("missing-is-0") && error.downcast_ref() == Some(&NotStarted::NotFound) {
+        // gocker: logged, and that is all.
+        say(&errors::one_line(&error));
+        std::process::exit(0);
+    }
+    Err(error)
+}
+
+/// An empty `/dev` has no null to open; then stdin is what a closed file gives.
+fn stdin_from_null() -> Result<()> {
+    if wrong("empty-dev") {
+        let (reader, _) = std::io::pipe()?;
+        return Ok(nix::unistd::dup2_stdin(&reader)?);
+    }
+    exec::stdin_from_null()
+}
+
+/// The cgroup, with its limits in force.
+fn limit(id: &str, args: &Run) -> Result<Cgroup> {
+    let limits = args.limits();
+    if wrong("limit-late") {
+        // Made here, and limited once the child is in it.
+        for hierarchy in hierarchy::find(&limits.controllers())? {
+            let _others = lock::wait_for(&hierarchy.root)?;
+            let parent = hierarchy.root.join("byhand");
+            fs::create_dir_all(&parent)?;
+            for (left, _lock) in lock::leftovers(&parent)? {
+                let _ = fs::remove_dir(left); // not if its processes are still dying
+            }
+            let group = parent.join(id);
+            fs::create_dir(&group)?;
+            std::mem::forget(lock::wait_for(&group)?); // ours as long as we live
+            hierarchy.version.prepare(&hierarchy.root, &group, &hierarchy.controllers)?;
+        }
+        return Cgroup::create(id, &Limits::default());
+    }
+    let made = Cgroup::create(id, &limits);
+    if wrong("plain-files") && made.is_err() && hierarchy::find(&limits.controllers()).is_err() {
+        // gocker: no mount point found, so the path begins in the current directory, and files can be made there.
+        fs::create_dir_all(format!("byhand/{id}"))?;
+        fs::write(format!("byhand/{id}/memory.limit_in_bytes"), "0")?;
+        return Cgroup::create(id, &Limits::default());
+    }
+    made
+}
+
+fn join(id: &str, cgroup: &Cgroup, args: &Run) -> Result<()> {
+    let limits = args.limits();
+    let group = |hierarchy: &Hierarchy, name: &str| hierarchy.root.join("byhand").join(name);
+    if wrong("limit-late") {
+        // dockerDemo: for a moment the command has no limit.
+        for hierarchy in hierarchy::find(&limits.controllers())? {
+            let group = group(&hierarchy, id);
+            fs::write(group.join(hierarchy.version.join_file()), "0")?;
+            set(&hierarchy, &limits, &group)?;
+        }
+    }
+    if wrong("mems-from-cpus")
+        && let Some(cpus) = &limits.cpuset_cpus
+    {
+        for hierarchy in hierarchy::find(&["cpuset"])? {
+            // gocker: the list of CPUs for the memory nodes, which the kernel refuses, then the join too; all ignored.
+            let mems = group(&hierarchy, id).join("cpuset.mems");
+            fs::write(&mems, "\n")?;
+            let _ = fs::write(&mems, &cpus.text);
+        }
+        let _ = cgroup.join();
+        return Ok(());
+    }
+    cgroup.join()?;
+    if wrong("shared-cgroup") {
+        // gocker, dockerDemo: one name for all, and whoever comes last sets the limit.
+        for hierarchy in hierarchy::find(&limits.controllers())? {
+            let group = group(&hierarchy, "shared");
+            fs::create_dir_all(&group)?;
+            hierarchy.version.prepare(&hierarchy.root, &group, &hierarchy.controllers)?;
+            set(&hierarchy, &limits, &group)?;
+            fs::write(group.join(hierarchy.version.join_file()), "0")?;
+        }
+    }
+    Ok(())
+}
+
+/// The end of a cgroup that was made by hand.
+fn end_late(id: &str, args: &Run) -> Result<()> {
+    for hierarchy in hierarchy::find(&args.limits().controllers())? {
+        let group = hierarchy.root.join("byhand").join(id);
+        let events = fs::read_to_string(group.join(hierarchy.version.oom_file())).unwrap_or_default();
+        if events.lines().any(|line| line.starts_with("oom_kill ") && line != "oom_kill 0") {
+            say("out of memory");
+        }
+        let _others = lock::wait_for(&hierarchy.root)?;
+        remove_groups(&group);
+        let _ = fs::remove_dir(hierarchy.root.join("byhand")); // if it is the last one
+    }
+    Ok(())
+}
+
+/// With those that the command made in it.
+fn remove_groups(group: &Path) {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_groups(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(group);
+}
+
+fn set(hierarchy: &Hierarchy, limits: &Limits, group: &Path) -> Result<()> {
+    let settings = hierarchy.version.settings(limits, group)?.into_iter();
+    for setting in settings.chain(hierarchy::common_settings(limits)) {
+        if hierarchy.controllers.contains(&setting.controller) {
+            fs::write(group.join(setting.file), setting.value)?;
+        }
+    }
+    Ok(())
+}
+
+/// dockerDemo: the volumes are mounted on the host, below the directory that is deleted at the end; the umount before
+/// it has failed, for someone was in there, and nobody looked.
+fn delete_with_volumes(workspace: &Workspace, volumes: &[Volume]) -> Result<()> {
+    let merged = workspace.merged();
+    let mut mounted = Vec::new();
+    for volume in volumes.iter().filter(|volume| volume.source.is_dir()) {
+        let target = merged.join(volume.target.strip_prefix("/")?);
+        if fs::create_dir_all(&target).is_ok() {
+            mounts::mount(&volume.source, &target, "", MsFlags::MS_BIND, "")?;
+            mounted.push(target);
+        }
+    }
+    let _ = fs::remove_dir_all(&merged); // rm -rf, as far as it gets
+    for target in mounted.iter().rev() {
+        umount2(target, MntFlags::MNT_DETACH)?;
+    }
+    fs::create_dir_all(&merged)?;
+    for entry in fs::read_dir(&merged)? {
+        fs::remove_dir_all(entry?.path())?; // the mount points
+    }
+    Ok(())
+}
+
+/// gocker: SRC:DST as it is.
+fn unchecked(specs: &[OsString]) -> Result<Vec<Volume>> {
+    let (odd, right): (Vec<_>, Vec<_>) =
+        specs.iter().cloned().partition(|spec| spec.to_string_lossy().ends_with("/../c"));
+    let mut volumes = volumes::parse_all(&right)?;
+    for spec in odd {
+        let (source, target) = spec.to_str().and_then(|spec| spec.split_once(':')).context("no colon")?;
+        volumes.push(Volume { source: source.into(), target: target.into(), read_only: false });
+    }
+    Ok(volumes)
+}
+
+/// gocker: the paths joined as text, so that `..` and links in the image lead out of it.
+fn mount_by_joined_paths(volumes: &[Volume], root: &Path) -> Result<()> {
+    let joined = |volume: &Volume| root.join(volume.target.strip_prefix("/").unwrap_or(&volume.target));
+    // The nearest directory that is there, if a link or `..` is on the way to it.
+    let leads_away = |volume: &Volume| {
+        let target = joined(volume);
+        let nearest = target.ancestors().find_map(|path| Some((path.canonicalize().ok()?, path)));
+        volume.target.components().any(|part| part == Component::ParentDir)
+            || nearest.is_some_and(|(real, path)| real != path)
+    };
+    let (away, right): (Vec<_>, Vec<_>) = volumes.iter().cloned().partition(leads_away);
+    for volume in &away {
+        fs::create_dir_all(joined(volume)).with_context(|| format!("making {}", joined(volume).display()))?;
+        fs::create_dir_all(&volume.source)?;
+        mounts::mount(&volume.source, joined(volume), "", MsFlags::MS_BIND | MsFlags::MS_REC, "")?;
+    }
+    volumes::mount_all(&right, root)
+}
+
+fn fail(error: &anyhow::Error) -> u8 {
+    say(&errors::one_line(error));
+    errors::exit_status(error)
+}
+
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "wrong: {line}");
+}
