@@ -42,7 +42,7 @@ pub struct Arguments {
     /// What building from nothing takes
     #[arg(long)]
     build: bool,
-    /// Do all of it, and write the book's page
+    /// Do all of it, and write the book's page; what building takes is kept from the last --build
     #[arg(long)]
     page: bool,
     /// Measure the chapters' programs in this directory [default: build them]
@@ -56,6 +56,9 @@ pub struct Arguments {
 /// The pauses between two runs that are measured, in milliseconds. Back to back, every run meets the kernel still
 /// clearing up after the one before it.
 const PAUSES: [u64; 2] = [0, 30];
+
+/// The file with all numbers.
+const RESULTS: &str = "bench.json";
 
 /// The whole of `cargo lab bench`.
 pub fn bench(arguments: &Arguments) -> ExitCode {
@@ -100,12 +103,14 @@ fn try_bench(arguments: &Arguments) -> Result<()> {
         eprintln!("Scaling");
         report.scale = Some(scale::all(&place, &programs, runs)?);
     }
-    if arguments.build || arguments.page {
-        eprintln!("Building from nothing");
-        report.cost = Some(cost::measure(&place)?);
-    }
-    print!("{}", report.text());
     let output = arguments.output.clone().unwrap_or_else(|| book::repository().join("target/bench"));
+    report.cost = if arguments.build {
+        eprintln!("Building from nothing");
+        Some(cost::measure(&place)?)
+    } else {
+        cost::last(&output.join(RESULTS))
+    };
+    print!("{}", report.text());
     write_all(&report, &output)?;
     println!("\nWritten to {}", output.display());
     if arguments.page {
@@ -116,7 +121,7 @@ fn try_bench(arguments: &Arguments) -> Result<()> {
 
 fn write_all(report: &Report, directory: &Path) -> Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
-    write(&directory.join("bench.json"), &format!("{:#}\n", report.json()))?;
+    write(&directory.join(RESULTS), &format!("{:#}\n", report.json()))?;
     for (name, svg) in report.plots() {
         write(&directory.join(format!("{name}.svg")), &plot::standalone(&svg))?;
     }

@@ -1,9 +1,12 @@
 //! What building the chapters takes, from nothing.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use crate::bench::place::Place;
 use crate::book;
@@ -16,6 +19,18 @@ pub(crate) struct Cost {
     pub(crate) crates_of_all: usize,
     pub(crate) debug: f64,
     pub(crate) release: f64,
+}
+
+/// What an earlier benchmark found, from its results.
+pub(crate) fn last(results: &Path) -> Option<Cost> {
+    let results: Value = serde_json::from_str(&fs::read_to_string(results).ok()?).ok()?;
+    let build = results.get("build")?;
+    Some(Cost {
+        crates_of_chapter_5: build["crates_ch05"].as_u64()? as usize,
+        crates_of_all: build["crates_all"].as_u64()? as usize,
+        debug: build["debug_s"].as_f64()?,
+        release: build["release_s"].as_f64()?,
+    })
 }
 
 /// Builds chapter 5 twice, into directories of its own.
@@ -32,7 +47,7 @@ fn build(place: &Place, name: &str, arguments: &[&str]) -> Result<f64> {
     let repository = book::repository();
     let user = caller::user_for(&repository)?;
     let target = place.path(&format!("build-{name}"));
-    std::fs::create_dir(&target)?;
+    fs::create_dir(&target)?;
     if let Some((uid, gid)) = user.as_ref().map(Caller::ids) {
         std::os::unix::fs::chown(&target, Some(uid), Some(gid))?;
     }

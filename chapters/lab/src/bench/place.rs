@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{self, Command};
 
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -24,7 +24,7 @@ impl Place {
         leave_host_mounts()?;
         // Not in /tmp, which may be in memory: containers are kept on the disk that /var/lib is on.
         let directory = tempfile::Builder::new()
-            .prefix("byhand-bench-")
+            .prefix(&format!("byhand-bench-{}-", process::id()))
             .tempdir_in("/var/tmp")
             .context("making a directory in /var/tmp")?;
         let place = Place { directory };
