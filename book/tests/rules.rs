@@ -277,7 +277,8 @@ fn every_check_is_explained_once() {
         }
     }
     none(wrong);
-    let missing = known.iter().filter(|id| !claimed.contains_key(**id));
+    // The grader points learners to these; what lets everything go wrong is for the chapters alone.
+    let missing = lab::checks().map(|check| check.id).filter(|id| !claimed.contains_key(*id));
     none_missing(missing.map(|id| format!("no page explains the check {id}")).collect());
 }
 
