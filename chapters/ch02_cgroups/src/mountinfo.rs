@@ -76,10 +76,12 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     while let Some((&first, after)) = rest.split_first() {
         let digits = after.get(..3).and_then(|digits| str::from_utf8(digits).ok());
         let code = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match code.filter(|_| first == b'\\') {
-            Some(code) => (bytes.push(code), rest = &after[3..]),
-            None => (bytes.push(first), rest = after),
+        let (byte, after) = match code.filter(|_| first == b'\\') {
+            Some(code) => (code, &after[3..]),
+            None => (first, after),
         };
+        bytes.push(byte);
+        rest = after;
     }
     bytes
 }
