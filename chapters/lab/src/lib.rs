@@ -27,6 +27,7 @@ mod outcome;
 mod overlay;
 mod pivot_root;
 mod process;
+pub mod report;
 mod run;
 mod running;
 mod runtime;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use lab::{Chapter, bench, check, hint, new, watch};
+use lab::{Chapter, bench, check, hint, new, report, watch};
 
 #[derive(Parser)]
 #[command(name = "cargo lab", bin_name = "cargo lab")]
@@ -19,6 +19,8 @@ enum Cli {
     Watch(check::Arguments),
     /// What to think about for a check, and with 2 what to do
     Hint(hint::Arguments),
+    /// Grade many submissions, and make a table
+    Report(report::Arguments),
     /// Measure how fast containers start and end, and compare
     Bench(bench::Arguments),
     /// One check, in a process of its own
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Cli::Check(arguments) => check::check(&arguments),
         Cli::Watch(arguments) => watch::watch(&arguments),
         Cli::Hint(arguments) => hint::hint(&arguments),
+        Cli::Report(arguments) => report::report(&arguments),
         Cli::Bench(arguments) => bench::bench(&arguments),
         Cli::OneCheck(one) => match lab::by_id(&one.id) {
             Some(check) => lab::grade::inside(check, one.chapter, &one.runtime, &one.cgroup, one.run_limit),

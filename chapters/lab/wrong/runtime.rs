@@ -125,6 +125,7 @@ fn run(args: &Run) -> Result<u8> {
     }
     if wrong("shared-cgroup") {
         for hierarchy in hierarchy::find(&args.limits().controllers())? {
+            let _others = lock::wait_for(&hierarchy.root)?;
             let _ = fs::remove_dir(hierarchy.root.join("byhand/shared")); // if it is the last one
         }
     }
@@ -298,6 +299,7 @@ fn join(id: &str, cgroup: &Cgroup, args: &Run) -> Result<()> {
     if wrong("shared-cgroup") {
         // gocker, dockerDemo: one name for all, and whoever comes last sets the limit.
         for hierarchy in hierarchy::find(&limits.controllers())? {
+            let _others = lock::wait_for(&hierarchy.root)?;
             let group = group(&hierarchy, "shared");
             fs::create_dir_all(&group)?;
             hierarchy.version.prepare(&hierarchy.root, &group, &hierarchy.controllers)?;

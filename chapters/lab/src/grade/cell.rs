@@ -21,7 +21,7 @@ use crate::host::{Mount, mounts};
 const PARENT: &str = "byhand-lab";
 
 /// More than any check needs, and nothing that a machine would notice.
-const PROCESSES: &str = "1000";
+const PROCESSES: &str = "300";
 const MEMORY: u64 = 1 << 30;
 
 /// The cgroups of one check. Dropped, they are removed with all that is in them.
@@ -143,7 +143,11 @@ pub(crate) fn sweep() -> Result<()> {
 
 /// The lock that says whose a cgroup is, if nobody has it. It goes with the process.
 fn own(directory: &Path) -> Result<Option<Flock<File>>> {
-    Ok(Flock::lock(open(directory)?, FlockArg::LockExclusiveNonblock).ok())
+    match open(directory) {
+        // Whoever had it has just removed it.
+        Err(_) if !directory.exists() => Ok(None),
+        file => Ok(Flock::lock(file?, FlockArg::LockExclusiveNonblock).ok()),
+    }
 }
 
 /// Waits for the lock on a hierarchy: for making cells and for sweeping.
