@@ -113,6 +113,7 @@ fn env(lab: &Lab) -> Result<()> {
 }
 
 fn env_bad(lab: &Lab) -> Result<()> {
+    lab.run(["true"]).with(["-e", "NAME=value"]).finish()?.succeeds()?; // else everything would be refused
     for bad in ["NAME", "=value", ""] {
         lab.sh("echo ran").with(["-e", bad]).finish()?.refuses(&[125])?;
     }
@@ -128,6 +129,7 @@ fn oom_score(lab: &Lab) -> Result<()> {
 }
 
 fn oom_score_bad(lab: &Lab) -> Result<()> {
+    lab.run(["true"]).with(["--oom-score-adj", "1000"]).finish()?.succeeds()?; // else everything would be refused
     for bad in ["1001", "-1001", "abc", "1.5", ""] {
         lab.sh("echo ran").with(["--oom-score-adj", bad]).finish()?.refuses(&[125])?;
     }

@@ -1,0 +1,110 @@
+//! The solutions in `exercises/`: with one applied to its chapter, the exercise's checks are green, and without it red.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// An exercise, the chapter that it extends, and how the lab calls that.
+const EXERCISES: [(&str, &str, &str); 6] = [
+    ("workdir", "ch01_run", "1"),
+    ("env", "ch01_run", "1"),
+    ("oom-score", "ch02_cgroups", "2"),
+    ("read-only", "ch03_pivot_root", "3"),
+    ("layers", "ch04_overlay", "4"),
+    ("tmpfs", "ch05_volumes", "5"),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    if !arguments.list && !nix::unistd::geteuid().is_root() {
+        eprintln!("lab: these checks make containers, and only root can: run them as root or with sudo");
+        return ExitCode::FAILURE;
+    }
+    arguments.test_threads = Some(1); // they are built in one place
+    let trial = |(name, package, chapter)| {
+        Trial::test(name, move || {
+            solved(name, package, chapter).map_err(|error| Failed::from(format!("{error:#}")))
+        })
+    };
+    libtest_mimic::run(&arguments, EXERCISES.into_iter().map(trial).collect()).exit_code()
+}
+
+fn solved(name: &str, package: &str, chapter: &str) -> Result<()> {
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let repository = lab.ancestors().nth(2).context("no repository")?;
+    // Whoever builds is the user to whom this directory belongs. What was built there before is built no more.
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("exercises");
+    fs::create_dir_all(&copy)?;
+    for file in ["Cargo.toml", "Cargo.lock", "chapters", "book"] {
+        copied(&repository.join(file), &copy.join(file))?;
+    }
+    own(&copy, Path::new(env!("CARGO_TARGET_TMPDIR")))?;
+    let program = copy.join("chapters").join(package);
+
+    let without = checked(&program, chapter, name)?;
+    ensure!(
+        !without.is_empty() && without.iter().all(|(_, pass)| !pass),
+        "without the solution: {without:?}"
+    );
+    let diff = lab.join("exercises").join(format!("{name}.diff"));
+    let mut git = Command::new("git");
+    let applied = git.args(["apply", "--unsafe-paths", "--directory=."]).arg(&diff).current_dir(&copy);
+    let output = applied.env("GIT_CEILING_DIRECTORIES", &copy).env("GIT_DIR", "/nonexistent").output()?;
+    ensure!(output.status.success(), "{}: {}", diff.display(), String::from_utf8_lossy(&output.stderr));
+    let with = checked(&program, chapter, name)?;
+    ensure!(with.len() == without.len() && with.iter().all(|(_, pass)| *pass), "with the solution: {with:?}");
+    Ok(())
+}
+
+/// Copies a tree, but leaves alone what is the same already, for cargo goes by the time of a file.
+fn copied(from: &Path, to: &Path) -> Result<()> {
+    if from.is_dir() {
+        fs::create_dir_all(to)?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            copied(&entry.path(), &to.join(entry.file_name()))?;
+        }
+    } else {
+        let bytes = fs::read(from).with_context(|| format!("reading {}", from.display()))?;
+        if fs::read(to).ok().as_ref() != Some(&bytes) {
+            fs::write(to, bytes).with_context(|| format!("writing {}", to.display()))?;
+            fs::set_permissions(to, Permissions::from_mode(0o644))?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives a tree to the owner of another one.
+fn own(tree: &Path, like: &Path) -> Result<()> {
+    let owner = fs::metadata(like)?;
+    let mut left: Vec<PathBuf> = vec![tree.to_path_buf()];
+    while let Some(path) = left.pop() {
+        chown(&path, Some(owner.uid()), Some(owner.gid()))?;
+        if path.is_dir() {
+            left.extend(
+                fs::read_dir(&path)?
+                    .flatten()
+                    .map(|entry| entry.path())
+                    .filter(|path| !path.ends_with("target")),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Each check of the exercise, and whether it passed.
+fn checked(program: &Path, chapter: &str, exercise: &str) -> Result<Vec<(String, bool)>> {
+    let ids = lab::exercise_checks().filter(|check| check.exercise == Some(exercise)).map(|check| check.id);
+    let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
+    lab.args(["check", chapter, "--json", "--runtime"]).arg(program).args(ids).stderr(Stdio::piped());
+    let output = lab.output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.code() != Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    let results = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let results = results.filter_map(|one| Some((one["id"].as_str()?.to_string(), one["outcome"] == "pass")));
+    Ok(results.collect())
+}
