@@ -12,6 +12,7 @@ use crate::Chapter::{Cgroups, Overlay, PivotRoot, Run, Volumes};
 use crate::Check;
 use crate::host::mounts_in;
 use crate::pivot_root::image;
+use crate::process::Process;
 use crate::runtime::Lab;
 use crate::see::{self, cannot_run};
 use crate::snapshot::Snapshot;
@@ -122,10 +123,20 @@ fn env_bad(lab: &Lab) -> Result<()> {
 
 fn oom_score(lab: &Lab) -> Result<()> {
     for score in ["500", "0", "-500"] {
+        // Less than one's own takes a capability that a container, as which this machine may run, may lack.
+        if score.starts_with('-') && !may_lower()? {
+            continue;
+        }
         let run = lab.run(["cat", "/proc/self/oom_score_adj"]).with(["--oom-score-adj", score]);
         run.finish()?.succeeds()?.prints(format!("{score}\n"))?;
     }
     Ok(())
+}
+
+/// Whether this process could give itself a lower score: CAP_SYS_RESOURCE, number 24.
+fn may_lower() -> Result<bool> {
+    let effective = Process::this().status("CapEff").context("no CapEff in /proc")?;
+    Ok(u64::from_str_radix(&effective, 16)? & (1 << 24) != 0)
 }
 
 fn oom_score_bad(lab: &Lab) -> Result<()> {
