@@ -44,6 +44,7 @@ apt() {
 packages=(
     busybox-static  # the image of all containers, and the one program in it
     build-essential # a linker, which Rust needs
+    git             # to break a program on purpose, and to mend it
     strace tree     # to watch what the kernel is asked for, and what it makes of the disk
     stress-ng       # to run into the limits of chapter 2
     curl ca-certificates
