@@ -95,6 +95,21 @@ impl Terminal {
         }
     }
 
+    /// The same, but gives up as soon as `end` is there instead, which tells that `text` will never be.
+    pub(crate) fn shows_unless(&mut self, text: &str, end: &str) -> Result<()> {
+        let limit = Instant::now() + SOON;
+        while self.find(text).is_none() && self.find(end).is_none() && Instant::now() < limit {
+            if !self.read_some(limit)? {
+                break;
+            }
+        }
+        if self.find(text).is_some() {
+            return self.shows(text);
+        }
+        let screen = format!("the screen {}", shown(&self.screen));
+        Err(see::differs(&self.line, format!("{text:?} on the screen"), screen))
+    }
+
     /// Fails if `text` has been on the screen.
     pub(crate) fn never_showed(&self, text: &str) -> Result<()> {
         if !String::from_utf8_lossy(&self.screen).contains(text) {
