@@ -28,7 +28,7 @@ const HEADINGS: [&str; 13] = [
     "Recap",
 ];
 
-/// Each rule is a test. What one says is shown also where it passes: what it passes over, and the words of each page.
+/// Each rule is a test. What one says is shown also where it passes: the words of each page.
 fn main() -> ExitCode {
     macro_rules! trials {
         ($($rule:ident),* $(,)?) => {
@@ -37,9 +37,6 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1); // so that what they say is not mixed
-    for page in Page::all().unwrap().iter().filter(|page| page.is_stub()) {
-        println!("passed over, a stub: {}", page.name);
-    }
     let trials = trials![
         code_is_only_included,
         what_is_included_exists,
@@ -63,15 +60,6 @@ fn none(wrong: Vec<String>) {
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
-/// Fails with what no page has; only tells it while a page is a stub, which may bring it.
-fn none_missing(missing: Vec<String>) {
-    if Page::any_stub().unwrap() && !missing.is_empty() {
-        println!("not yet on any page:\n{}", missing.join("\n"));
-    } else {
-        none(missing);
-    }
-}
-
 /// The page of a chapter.
 fn page_of(chapter: &str) -> String {
     chapter.replace('_', "-")
@@ -89,10 +77,10 @@ fn normal(path: &Path) -> PathBuf {
     out
 }
 
-/// All includes of the written pages: page, line's index, path below the top of the repository, anchor.
+/// All includes of the pages: page, line's index, path below the top of the repository, anchor.
 fn includes() -> Vec<(Page, usize, String, Option<String>)> {
     let mut all = Vec::new();
-    for page in Page::written().unwrap() {
+    for page in Page::all().unwrap() {
         for (index, line) in page.lines.iter().enumerate() {
             if let Some(include) = learner::include(line) {
                 let path = normal(&Path::new("book/src").join(&include.path));
@@ -105,7 +93,7 @@ fn includes() -> Vec<(Page, usize, String, Option<String>)> {
 
 fn code_is_only_included() {
     let mut wrong = Vec::new();
-    for page in Page::written().unwrap() {
+    for page in Page::all().unwrap() {
         for block in page.blocks() {
             let info = block.info.first().map(String::as_str).unwrap_or_default();
             for index in block.start..block.end {
@@ -151,14 +139,13 @@ fn what_is_included_exists() {
 
 fn every_anchor_is_used() {
     let used: BTreeSet<_> = includes().into_iter().map(|(_, _, path, anchor)| (path, anchor)).collect();
-    let written: BTreeSet<_> = Page::written().unwrap().into_iter().map(|page| page.name).collect();
     let mut wrong = Vec::new();
     for chapter in CHAPTERS {
         for source in Source::of_chapter(chapter).unwrap() {
             let path = source.path.display().to_string();
             for anchor in &source.anchors {
                 let is_used = used.contains(&(path.clone(), Some(anchor.name.clone())));
-                if !is_used && written.contains(&page_of(chapter)) {
+                if !is_used {
                     wrong.push(format!("{path}: no page includes {}", anchor.name));
                 }
             }
@@ -175,14 +162,13 @@ fn every_drawing_diff_and_break_is_used() {
     let generated = generated::all().unwrap().into_keys();
     wanted.extend(generated.filter_map(|path| Some(path.strip_prefix(&root).ok()?.to_str()?.to_string())));
     let unused = wanted.difference(&used).map(|path| format!("no page includes {path}"));
-    none_missing(unused.collect());
+    none(unused.collect());
 }
 
 fn every_line_of_a_chapter_is_on_its_page() {
     let mut wrong = Vec::new();
     let includes = includes();
-    let written: BTreeSet<_> = Page::written().unwrap().into_iter().map(|page| page.name).collect();
-    for chapter in CHAPTERS.iter().filter(|chapter| written.contains(&page_of(chapter))) {
+    for chapter in CHAPTERS {
         for source in Source::of_chapter(chapter).unwrap() {
             let path = source.path.display().to_string();
             let anchors =
@@ -223,7 +209,7 @@ fn links_lead_somewhere() {
         pages.insert(file.clone(), Page::read(&root.join(file)).unwrap());
     }
     let mut wrong = Vec::new();
-    for (file, page) in pages.iter().filter(|(_, page)| !page.is_stub()) {
+    for (file, page) in &pages {
         for (index, target) in markdown::links(page) {
             let place = format!("{}:{}", file.display(), index + 1);
             if target.contains("://") || target.starts_with("mailto:") {
@@ -241,7 +227,6 @@ fn links_lead_somewhere() {
             if !exists || !is_kept {
                 wrong.push(format!("{place}: no {}", to.display()));
             } else if let (Some(id), Some(page)) = (id, pages.get(&to))
-                && !page.is_stub()
                 && !markdown::headings(page).iter().any(|heading| heading.id == id)
             {
                 wrong.push(format!("{place}: {} has no heading #{id}", to.display()));
@@ -260,7 +245,7 @@ fn in_summary(file: &Path) -> bool {
 
 fn every_check_is_explained_once() {
     let mut claimed: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for page in Page::written().unwrap() {
+    for page in Page::all().unwrap() {
         for (index, line) in page.lines.iter().enumerate() {
             for id in Page::mark(line, "checks").unwrap_or_default().split_whitespace() {
                 claimed.entry(id.to_string()).or_default().push(page.place(index));
@@ -279,7 +264,7 @@ fn every_check_is_explained_once() {
     none(wrong);
     // The grader points learners to these; what lets everything go wrong is for the chapters alone.
     let missing = lab::checks().map(|check| check.id).filter(|id| !claimed.contains_key(*id));
-    none_missing(missing.map(|id| format!("no page explains the check {id}")).collect());
+    none(missing.map(|id| format!("no page explains the check {id}")).collect());
 }
 
 fn every_message_is_in_troubleshooting() {
@@ -292,17 +277,13 @@ fn every_message_is_in_troubleshooting() {
                 .push(format!("{}: {:?} is not in troubleshooting.md, as code", message.place, message.text));
         }
     }
-    if page.is_stub() {
-        println!("passed over, a stub: troubleshooting; it needs:\n{}", missing.join("\n"));
-    } else {
-        none(missing);
-    }
+    none(missing);
 }
 
 fn chapters_have_their_headings() {
     let chapters: Vec<_> = CHAPTERS.iter().map(|chapter| page_of(chapter)).collect();
     let mut wrong = Vec::new();
-    for page in Page::written().unwrap().iter().filter(|page| chapters.contains(&page.name)) {
+    for page in Page::all().unwrap().iter().filter(|page| chapters.contains(&page.name)) {
         let headings = markdown::headings(page);
         let second: Vec<_> =
             headings.iter().filter(|heading| heading.level == 2).map(|h| h.text.as_str()).collect();
@@ -315,7 +296,7 @@ fn chapters_have_their_headings() {
 
 fn a_page_begins_with_its_title() {
     let mut wrong = Vec::new();
-    for page in Page::written().unwrap() {
+    for page in Page::all().unwrap() {
         let titles: Vec<_> =
             markdown::headings(&page).into_iter().filter(|heading| heading.level == 1).collect();
         if titles.len() != 1 || titles[0].line != 0 {
@@ -328,7 +309,7 @@ fn a_page_begins_with_its_title() {
 fn the_tone_is_calm() {
     let is_emoji = |c: char| matches!(c, '\u{2600}'..='\u{27bf}' | '\u{1f000}'..='\u{1faff}' | '\u{fe0f}' | '\u{2b50}'..='\u{2b55}');
     let mut wrong = Vec::new();
-    for page in Page::written().unwrap() {
+    for page in Page::all().unwrap() {
         for (index, line) in markdown::prose(&page) {
             let line = line.replace("![", "[");
             if line.contains('!') || line.contains(is_emoji) {

@@ -6,9 +6,6 @@ use anyhow::{Context, Result};
 
 use crate::repo;
 
-/// The line that a page has while nobody has written it.
-pub const STUB: &str = "<!-- stub -->";
-
 /// A Markdown file.
 #[derive(Debug, Clone)]
 pub struct Page {
@@ -53,25 +50,10 @@ impl Page {
         names.filter(|name| !name.is_empty()).map(|name| Page::read(&repo::pages().join(name))).collect()
     }
 
-    /// The pages that are written. Once no stub is left, this is [`Page::all`], and a stub is a page like any other.
-    pub fn written() -> Result<Vec<Page>> {
-        Ok(Page::all()?.into_iter().filter(|page| !page.is_stub()).collect())
-    }
-
-    /// Whether pages are missing, so that what no page has may be on one of these.
-    pub fn any_stub() -> Result<bool> {
-        Ok(Page::all()?.iter().any(Page::is_stub))
-    }
-
     /// The page of this name.
     pub fn named(name: &str) -> Result<Page> {
         let pages = Page::all()?;
         pages.into_iter().find(|page| page.name == name).with_context(|| format!("no page {name}"))
-    }
-
-    /// Whether nobody has written it yet.
-    pub fn is_stub(&self) -> bool {
-        self.lines.iter().any(|line| line == STUB)
     }
 
     /// Its fenced blocks, in order.
