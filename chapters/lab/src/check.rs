@@ -73,7 +73,7 @@ pub(crate) fn run(arguments: &Arguments, checks: Vec<&'static Check>, runtime: P
         graded
     } else {
         let book = Book::read();
-        let mut text = Text::new(&plan, &book);
+        let mut text = Text::new(&plan, &book, arguments.runtime.as_deref());
         let graded = grade::grade(&plan, &mut text)?;
         text.end(&graded);
         graded

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{IsTerminal, Write, stdout};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -25,6 +26,8 @@ pub(crate) fn counted(graded: &[Graded]) -> (usize, usize, usize) {
 pub(crate) struct Text<'a> {
     plan: &'a Plan,
     book: &'a Book,
+    /// The runtime as it was named: of a crate's directory, which is built anew each time, not the program in it.
+    named: Option<&'a Path>,
     colours: bool,
     terminal: bool,
     chapter: Option<Chapter>,
@@ -34,10 +37,10 @@ pub(crate) struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    pub(crate) fn new(plan: &'a Plan, book: &'a Book) -> Text<'a> {
+    pub(crate) fn new(plan: &'a Plan, book: &'a Book, named: Option<&'a Path>) -> Text<'a> {
         let terminal = stdout().is_terminal();
         let colours = terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Text { plan, book, colours, terminal, chapter: None, began: Instant::now(), progress: false }
+        Text { plan, book, named, colours, terminal, chapter: None, began: Instant::now(), progress: false }
     }
 
     fn coloured(&self, colour: u8, text: &str) -> String {
@@ -92,12 +95,8 @@ impl<'a> Text<'a> {
             }
             words += &format!("\nBegin with {}: {}\n", self.coloured(1, first.id), first.says);
             words += &format!("  read: {}\n", self.book.section(first));
-            let runtime = quoted(&self.plan.runtime);
-            words += &format!(
-                "  then: cargo lab check {} --runtime {runtime} {}\n",
-                self.plan.chapter.name(),
-                first.id
-            );
+            let runtime = self.named.map_or_else(String::new, |path| format!("--runtime {} ", quoted(path)));
+            words += &format!("  then: cargo lab check {} {runtime}{}\n", self.plan.chapter.name(), first.id);
         }
         self.print(&words);
     }
