@@ -1,4 +1,5 @@
-//! Where a page says that the learner can compile, what has been typed so far compiles.
+//! Where a page says that the learner can compile, what has been typed so far compiles; and what has been typed at the
+//! end of a chapter passes that chapter's checks.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail as tests do")]
 
@@ -6,14 +7,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
+use std::thread;
 
 use book::{learner, repo};
+use lab::{CannotRun, Chapter};
 
-/// `cargo check` in a crate of its own, with the versions of this workspace.
-fn check(files: &BTreeMap<PathBuf, String>, directory: &Path) -> Result<(), String> {
+/// `cargo check` or `cargo build` in a crate of its own, with the versions of this workspace.
+fn cargo(verb: &str, files: &BTreeMap<PathBuf, String>, directory: &Path) -> Result<(), String> {
     learner::write(files, directory).unwrap();
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["check", "--quiet", "--offline"]).current_dir(directory);
+    cargo.args([verb, "--quiet", "--offline"]).current_dir(directory);
     cargo.env("CARGO_TARGET_DIR", directory.join("target")).env("CARGO_TERM_COLOR", "never");
     cargo.env_remove("RUSTFLAGS");
     repo::as_owner(&mut cargo, directory).unwrap();
@@ -23,7 +27,7 @@ fn check(files: &BTreeMap<PathBuf, String>, directory: &Path) -> Result<(), Stri
 
 /// One place for all, so that cargo compiles the crates that a learner's uses only once.
 #[test]
-fn what_learners_have_typed_compiles() {
+fn what_learners_have_typed_compiles_and_passes() {
     let directory = repo::root().join("target/learner");
     fs::create_dir_all(&directory).unwrap();
     fs::copy(repo::root().join("Cargo.lock"), directory.join("Cargo.lock")).unwrap();
@@ -35,7 +39,7 @@ fn every_stop(directory: &Path) {
     let stops = learner::stops().unwrap();
     let mut failures = Vec::new();
     for stop in &stops {
-        if let Err(errors) = check(&stop.files, directory) {
+        if let Err(errors) = cargo("check", &stop.files, directory) {
             failures.push(format!("{}: what has been typed so far does not compile:\n{errors}", stop.place));
         }
     }
@@ -53,8 +57,37 @@ fn every_stop(directory: &Path) {
 }
 
 fn every_chapter(directory: &Path) {
-    for chapter in 1..=learner::TYPED.len() {
-        let files = learner::complete(chapter).unwrap();
-        check(&files, directory).unwrap_or_else(|errors| panic!("after chapter {chapter}:\n{errors}"));
+    let chapters = [Chapter::Run, Chapter::Cgroups, Chapter::PivotRoot, Chapter::Overlay, Chapter::Volumes];
+    for (number, chapter) in (1..=learner::TYPED.len()).zip(chapters) {
+        let files = learner::complete(number).unwrap();
+        cargo("build", &files, directory)
+            .unwrap_or_else(|errors| panic!("after chapter {number}:\n{errors}"));
+        // What earlier chapters taught is looked at once more when all is there.
+        let is_last = number == learner::TYPED.len();
+        let failures = grade(&directory.join("target/debug/byhand"), chapter, is_last);
+        assert!(failures.is_empty(), "after chapter {number}:\n{}", failures.join("\n\n"));
     }
+}
+
+/// The checks that the program fails, of those that its last chapter adds, or of all.
+fn grade(program: &Path, chapter: Chapter, all: bool) -> Vec<String> {
+    let checks = lab::checks().filter(|check| check.applies_to(chapter) && (all || check.since == chapter));
+    let checks = Mutex::new(checks.collect::<Vec<_>>());
+    println!("chapter {chapter:?}: {} checks", checks.lock().unwrap().len());
+    let failures = Mutex::new(Vec::new());
+    let next = || checks.lock().unwrap().pop();
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(2, usize::from) {
+            scope.spawn(|| {
+                while let Some(check) = next() {
+                    match check.carry_out(chapter, program) {
+                        Ok(()) => {}
+                        Err(error) if error.is::<CannotRun>() => println!("{}: skipped: {error}", check.id),
+                        Err(error) => failures.lock().unwrap().push(format!("{}: {error:#}", check.id)),
+                    }
+                }
+            });
+        }
+    });
+    failures.into_inner().unwrap()
 }

@@ -452,9 +452,9 @@ impl Run<'_> {
                 } else if !last {
                     // A program went on here. The next thing in this block needs its end, or is a key for it.
                     let key = key_of(&self.page.lines[action.output.1]).is_some();
-                    settle(seat, self.stage, expected, how, key)?;
+                    settle(seat, self.stage, expected, how, false, key)?;
                 } else {
-                    settle(seat, self.stage, expected, how, true)?;
+                    settle(seat, self.stage, expected, how, false, true)?;
                 }
                 let text = seat.terminal.take();
                 // What comes while a shell waits is followed by no new prompt.
@@ -480,7 +480,7 @@ impl Run<'_> {
                     let final_line = index + 1 == lines.len();
                     seat.terminal.press(&format!("{typed}\n"))?;
                     seat.prompt = None;
-                    settle(seat, self.stage, expected, how, last && final_line)
+                    settle(seat, self.stage, expected, how, true, last && final_line)
                         .with_context(|| format!("the command {typed:?}"))?;
                     let text = seat.terminal.take();
                     let text = text.strip_suffix(seat.prompt.as_deref().unwrap_or_default()).unwrap_or(&text);
@@ -499,7 +499,8 @@ impl Run<'_> {
                 let byte = (*key as u8) & 0x1f;
                 seat.prompt = None;
                 seat.terminal.press(&String::from(char::from(byte)))?;
-                settle(seat, self.stage, expected, how, last).with_context(|| format!("the key ^{key}"))?;
+                settle(seat, self.stage, expected, how, false, last)
+                    .with_context(|| format!("the key ^{key}"))?;
                 let text = seat.terminal.take();
                 let text = text.strip_suffix(seat.prompt.as_deref().unwrap_or_default()).unwrap_or(&text);
                 let text = text.strip_prefix(&format!("^{key}")).unwrap_or(text);
@@ -588,8 +589,16 @@ impl Run<'_> {
     }
 }
 
-/// Waits until a shell waits again; or, where `may_go_on`, until the program has said what it has to say.
-fn settle(seat: &mut Seat, stage: &Stage, expected: &[String], how: &Alike, may_go_on: bool) -> Result<()> {
+/// Waits until a shell waits again; or, where `may_go_on`, until the program has said what it has to say. `typed`:
+/// whether a line was typed, which the terminal shows first.
+fn settle(
+    seat: &mut Seat,
+    stage: &Stage,
+    expected: &[String],
+    how: &Alike,
+    typed: bool,
+    may_go_on: bool,
+) -> Result<()> {
     let waiting = std::time::Instant::now();
     let enough = |terminal: &Terminal| {
         if !may_go_on || terminal.quiet_for() < QUIET {
@@ -599,7 +608,10 @@ fn settle(seat: &mut Seat, stage: &Stage, expected: &[String], how: &Alike, may_
         if builds || (runs && terminal.quiet_for() < QUIET_BUT_RUNNING) {
             return false;
         }
-        // On a slow machine the rest may still come.
+        // On a slow machine the rest may still come, and even what was typed may not be shown yet.
+        if !terminal.text().contains('\n') && typed {
+            return false;
+        }
         let text = lines_of(terminal.text());
         let shown = (0..=text.len()).any(|from| alike(how, expected, &text[from..]).is_some());
         shown || waiting.elapsed() > Duration::from_secs(5)

@@ -125,6 +125,7 @@ fn oom_score(lab: &Lab) -> Result<()> {
     for score in ["500", "0", "-500"] {
         // Less than one's own takes a capability that a container, as which this machine may run, may lack.
         if score.starts_with('-') && !may_lower()? {
+            eprintln!("oom-score: {score} is not tried: this machine gives no CAP_SYS_RESOURCE");
             continue;
         }
         let run = lab.run(["cat", "/proc/self/oom_score_adj"]).with(["--oom-score-adj", score]);
