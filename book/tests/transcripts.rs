@@ -1,7 +1,9 @@
 //! Every console block of the book, typed into real terminals: `cargo test -p book --test transcripts -- PAGE`.
-//! With `BLESS=1`, what appears is written into the page.
+//! With `BLESS=1`, what appears is written into the page. `BOOK_BLOCKS=v2` is for the machine that `.ci/vm/boot`
+//! starts: there it runs the blocks for cgroup v2, and only those.
 
 use std::fs::File;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
@@ -29,7 +31,12 @@ fn main() -> ExitCode {
         }
     };
     let with_blocks = pages.into_iter().filter(|page| !transcript::blocks(page).is_empty());
-    let trials = with_blocks.map(|page| {
+    let with_blocks: Vec<_> = with_blocks.collect();
+    if with_blocks.is_empty() {
+        eprintln!("no page has a block to run");
+        return ExitCode::FAILURE;
+    }
+    let trials = with_blocks.into_iter().map(|page| {
         let name = page.name.clone();
         Trial::ignorable_test(name, move || {
             ready()?;
@@ -43,20 +50,34 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
+/// The stage there uses the whole machine: it must be the one that is meant.
+fn emulated() -> Result<Option<File>, String> {
+    if !Path::new("/vm/settings").exists() {
+        return Err("BOOK_BLOCKS=v2 is for the machine that .ci/vm/boot starts, and this is none".into());
+    }
+    if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        return Err("this machine was not booted with --layout v2".into());
+    }
+    Ok(None)
+}
+
 /// Before the first page: nobody else uses the same checkout, and all chapters are built.
 fn ready() -> Result<(), Failed> {
-    static LOCK: OnceLock<Result<File, String>> = OnceLock::new();
+    static LOCK: OnceLock<Result<Option<File>, String>> = OnceLock::new();
     let prepare = || {
         if !nix::unistd::geteuid().is_root() {
             return Err(
                 "the transcripts make containers, and only root can: run them as root or with sudo".into()
             );
         }
+        if stage::emulated() {
+            return emulated();
+        }
         let path = stage::store().with_extension("lock");
         let lock = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         lock.lock().map_err(|error| format!("{}: {error}", path.display()))?;
         transcript::build().map_err(|error| format!("{error:#}"))?;
-        Ok(lock)
+        Ok(Some(lock))
     };
     match LOCK.get_or_init(prepare) {
         Ok(_) => Ok(()),

@@ -4,6 +4,8 @@
 //! `you` with a `sudo`; and a copy of the repository in the home directory, already built. `/` is shared there, as
 //! systemd leaves it. The real host's other processes, cgroups and mounts are out of reach: `pkill sleep` in a
 //! page kills this page's. When the stage's process 1 is killed, the kernel ends everything else.
+//!
+//! In the machine that `.ci/vm/boot` starts, the tree of cgroups is the machine's own ([`emulated`]).
 
 use std::collections::BTreeSet;
 use std::env;
@@ -11,7 +13,7 @@ use std::ffi::CString;
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
@@ -44,6 +46,18 @@ const CHECKOUT: &str = "/home/you/containers-by-hand";
 /// Numbers of processes begin here, so that they have four digits.
 const FIRST_PID: i32 = 1000;
 
+/// Whether this runs in the machine that `.ci/vm/boot` starts. Blocks for cgroup v2 begin at the root of its tree,
+/// where version 2 allows what it allows nowhere else, and no cgroup namespace has that root. The emulated machine
+/// is there for nothing else, so a page gets it as it is: no cgroups and no network of the stage's own, and no cargo.
+pub fn emulated() -> bool {
+    env::var("BOOK_BLOCKS").is_ok_and(|blocks| blocks == "v2")
+}
+
+/// A time after which one stops waiting, on a machine as slow as this.
+pub fn patience(time: Duration) -> Duration {
+    if emulated() { time * 5 } else { time }
+}
+
 /// What stays on the disk between runs: the home directory with its checkout, above all what cargo built there.
 pub fn store() -> PathBuf {
     repo::root().join("target/book")
@@ -75,7 +89,7 @@ impl Stage {
         let mut helper = helper.spawn().context("starting the stage")?;
         let control = helper.stdin.take().context("no pipe")?;
         let answers = BufReader::new(helper.stdout.take().context("no pipe")?);
-        let name = cgroup_name(helper.id());
+        let name = if emulated() { String::new() } else { cgroup_name(helper.id()) };
         let init = Pid::from_raw(0);
         let (mounts, cgroups, terminals) = (String::new(), BTreeSet::new(), BTreeSet::new());
         let mut stage = Stage { helper, control, answers, init, name, terminals, mounts, cgroups };
@@ -106,13 +120,13 @@ impl Stage {
         // Another shell that is started in this one has a prompt of its own. The checkout is a repository, because
         // pages apply patches to it.
         let mut steps = vec!["", "export -n PS1 PS2; unset HISTFILE\n"];
-        if self.terminals.len() == 1 {
+        if self.terminals.len() == 1 && !emulated() {
             steps.push("git init -q . && git add -A && git commit -qm 'As published'\n");
         }
         for keys in steps {
             terminal.take();
             terminal.press(keys)?;
-            let seen = terminal.wait(Duration::from_secs(10), |_| false)?;
+            let seen = terminal.wait(patience(Duration::from_secs(10)), |_| false)?;
             let ready = matches!(seen, Seen::Prompt(_)) && terminal.text().lines().count() <= 2;
             ensure!(ready, "the shell does not start well: {:?}", terminal.text());
         }
@@ -196,7 +210,7 @@ impl Stage {
 
     /// What a page left behind, in words; empty if nothing.
     pub fn left(&self) -> Result<Vec<String>> {
-        let end = Instant::now() + Duration::from_secs(3);
+        let end = Instant::now() + patience(Duration::from_secs(3));
         loop {
             let left = self.left_now()?;
             if left.is_empty() || Instant::now() > end {
@@ -227,7 +241,11 @@ impl Stage {
             let _ = kill(self.init, Signal::SIGKILL);
         }
         let _ = self.helper.wait();
-        for cgroup in self.cgroups_now().iter().rev() {
+        let mut made = self.cgroups_now();
+        if emulated() {
+            made.retain(|cgroup| !self.cgroups.contains(cgroup)); // the others were there before us
+        }
+        for cgroup in made.iter().rev() {
             // The kernel may need a moment to see that the last process is gone.
             for _ in 0..200 {
                 match fs::remove_dir(cgroup) {
@@ -286,7 +304,13 @@ fn prepare() -> Result<()> {
         }
     }
     let dirty = marker().exists();
-    for file in repo::files()? {
+    let files = if emulated() {
+        prepare_emulated(&checkout)?;
+        Vec::new()
+    } else {
+        repo::files()?
+    };
+    for file in files {
         let (from, to) = (repo::root().join(&file), checkout.join(&file));
         let mut parent = to.parent();
         fs::create_dir_all(parent.unwrap_or(&checkout))?;
@@ -330,6 +354,21 @@ fn prepare() -> Result<()> {
     repo::give(&etc, you)
 }
 
+/// The programs are where the pages name them, and no controller is on.
+fn prepare_emulated(checkout: &Path) -> Result<()> {
+    let tests = env::current_exe().context("looking for this program")?;
+    let programs = tests.parent().and_then(Path::parent).context("no directory")?;
+    let debug = checkout.join("target/debug");
+    if !debug.exists() {
+        symlink(programs, &debug).with_context(|| format!("making {}", debug.display()))?;
+    }
+    let control = Path::new("/sys/fs/cgroup/cgroup.subtree_control");
+    for controller in repo::read(control)?.split_whitespace() {
+        fs::write(control, format!("-{controller}")).with_context(|| format!("turning off {controller}"))?;
+    }
+    Ok(())
+}
+
 /// A file that is there while a page has changed its checkout: what was built then may be newer than the
 /// sources that the next page gets, and cargo would take it for fresh.
 pub fn marker() -> PathBuf {
@@ -364,23 +403,29 @@ fn cgroup_mounts() -> Result<Vec<(PathBuf, Option<String>)>> {
     Ok(found)
 }
 
+/// The hierarchies in which the stage has a cgroup of its own that it shows as the root.
+fn own_hierarchies() -> Result<Vec<(PathBuf, Option<String>)>> {
+    if emulated() { Ok(Vec::new()) } else { cgroup_mounts() }
+}
+
 /// The helper: makes the cgroups and namespaces, and starts the stage's process 1.
 pub fn main() -> ExitCode {
     let result = (|| -> Result<()> {
         let store = PathBuf::from(env::var_os(STORE).context("no directory")?);
         let name = cgroup_name(std::process::id());
-        for (point, v1) in cgroup_mounts()? {
+        for (point, v1) in own_hierarchies()? {
             let cgroup = point.join(&name);
             join(&point, &cgroup, v1.as_deref()).with_context(|| format!("entering {}", cgroup.display()))?;
         }
-        let all = CloneFlags::CLONE_NEWCGROUP
-            | CloneFlags::CLONE_NEWNS
+        let mut all = CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWPID
-            | CloneFlags::CLONE_NEWNET
             | CloneFlags::CLONE_NEWUTS
             | CloneFlags::CLONE_NEWIPC;
+        if !emulated() {
+            all |= CloneFlags::CLONE_NEWCGROUP | CloneFlags::CLONE_NEWNET;
+        }
         unshare(all).context("unshare")?;
-        for (point, v1) in cgroup_mounts()? {
+        for (point, v1) in own_hierarchies()? {
             // No processes may be where v2 hands controllers on, so they sit in a cgroup further down, as
             // systemd has it for everyone who logs in.
             let session = point.join(&name).join("session");
@@ -395,10 +440,12 @@ pub fn main() -> ExitCode {
             ForkResult::Parent { child } => {
                 // From here on, what this process starts is in the namespace where `child` is number 1.
                 println!("{child}");
-                // The other end of the stage's network cable, in a network where nobody is.
-                unshare(CloneFlags::CLONE_NEWNET).context("unshare")?;
-                ip("link add cable type veth peer name eth0 netns 1")?;
-                ip("link set cable up")?;
+                if !emulated() {
+                    // The other end of the stage's network cable, in a network where nobody is.
+                    unshare(CloneFlags::CLONE_NEWNET).context("unshare")?;
+                    ip("link add cable type veth peer name eth0 netns 1")?;
+                    ip("link set cable up")?;
+                }
                 drop((cable, end));
                 waitpid(child, None)?;
                 Ok(())
@@ -484,14 +531,16 @@ fn init(store: &Path, cable: OwnedFd) -> Result<()> {
     ensure!(getppid().as_raw() != 1 || std::process::id() == 1, "the helper is gone");
     propagation(MsFlags::MS_PRIVATE)?;
 
-    let (home, toolchain, registry) =
-        (handle(&store.join("home"))?, handle(&toolchain()?)?, handle(&registry()?)?);
+    let home = handle(&store.join("home"))?;
+    let cargo = if emulated() { None } else { Some((handle(&toolchain()?)?, handle(&registry()?)?)) };
     let (passwd, group) = (handle(&store.join("etc/passwd"))?, handle(&store.join("etc/group"))?);
     let program = fs::read("/proc/self/exe").context("reading this program")?;
     let made = fs::create_dir("/var/lib/byhand").is_ok();
     bind(&home, Path::new("/home"))?;
-    bind(&toolchain, &Path::new(HOME).join(".cargo/toolchain"))?;
-    bind(&registry, &Path::new(HOME).join(".cargo/registry"))?;
+    if let Some((toolchain, registry)) = cargo {
+        bind(&toolchain, &Path::new(HOME).join(".cargo/toolchain"))?;
+        bind(&registry, &Path::new(HOME).join(".cargo/registry"))?;
+    }
     bind(&passwd, Path::new("/etc/passwd"))?;
     bind(&group, Path::new("/etc/group"))?;
     tmpfs("/root", "mode=700")?;
@@ -505,7 +554,7 @@ fn init(store: &Path, cable: OwnedFd) -> Result<()> {
     fs::write("/usr/local/sbin/sudo", program)?;
     fs::set_permissions("/usr/local/sbin/sudo", Permissions::from_mode(0o4755))?;
 
-    let cgroups = cgroup_mounts()?;
+    let cgroups = own_hierarchies()?;
     for (point, _) in cgroups.iter().rev() {
         umount2(point, MntFlags::MNT_DETACH).with_context(|| format!("unmounting {}", point.display()))?;
     }
@@ -522,7 +571,9 @@ fn init(store: &Path, cable: OwnedFd) -> Result<()> {
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>).context("mounting proc")?;
 
     sethostname("laptop")?;
-    network(cable)?;
+    if !emulated() {
+        network(cable)?;
+    }
     set_name(c"systemd")?;
     // SAFETY: the call takes numbers only. Tests are often run with a niceness, and ps would show it.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };

@@ -21,6 +21,10 @@ const LONGEST: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_millis(500);
 /// The same, while some process of the page is computing.
 const QUIET_BUT_RUNNING: Duration = Duration::from_millis(1500);
+/// A program that went on has then come to its end, if it does.
+const SLOW_END: Duration = Duration::from_secs(10);
+/// Output that the page expects has then appeared.
+const LATE_OUTPUT: Duration = Duration::from_secs(5);
 /// Stands for any lines.
 const ANY: &str = "…";
 /// The programs that are built before the first page, as `cargo run` and `cargo lab` would build them.
@@ -298,8 +302,8 @@ fn skipped(block: &Block) -> Option<&'static str> {
     if block.is("vm") && !known("/proc/filesystems", "aufs") {
         return Some("needs the classroom VM: this kernel has no aufs");
     }
-    if block.is("v2") && v1 {
-        return Some("needs a machine with cgroup v2 only: this one has v1");
+    if block.is("v2") && !stage::emulated() {
+        return Some("needs a machine with cgroup v2 to itself: CI runs it in the emulated one");
     }
     if block.is("v1") && !v1 {
         return Some("needs a machine with cgroup v1: this one has v2 only");
@@ -307,11 +311,12 @@ fn skipped(block: &Block) -> Option<&'static str> {
     None
 }
 
-/// The page's console blocks.
+/// The page's console blocks; in the emulated machine, those for cgroup v2.
 pub fn blocks(page: &Page) -> Vec<Block> {
     page.blocks()
         .into_iter()
         .filter(|block| block.info.first().is_some_and(|info| info == "console"))
+        .filter(|block| !stage::emulated() || block.is("v2"))
         .collect()
 }
 
@@ -359,7 +364,7 @@ fn without_echo<'a>(text: &'a str, typed: &str) -> Option<&'a str> {
 pub fn run(page: &Page, bless: Bless) -> Result<Outcome> {
     let mut stage = Stage::raise()?;
     // From here on, until all is as it was.
-    let changes = page.lines.iter().any(|line| line.contains("git apply"));
+    let changes = !stage::emulated() && page.lines.iter().any(|line| line.contains("git apply"));
     if changes {
         fs::write(stage::marker(), &page.name).context("noting that the checkout changes")?;
     }
@@ -562,7 +567,7 @@ impl Run<'_> {
         for (seat, which) in self.seats.iter_mut().zip(["first", "second"]) {
             let Some(seat) = seat else { continue };
             // A command that seemed to go on may only have been slow to end.
-            let limit = if seat.prompt.is_none() { Duration::from_secs(10) } else { Duration::ZERO };
+            let limit = if seat.prompt.is_none() { stage::patience(SLOW_END) } else { Duration::ZERO };
             let seen = seat.terminal.wait(limit, |_| limit.is_zero())?;
             let mut text = seat.terminal.take();
             if let (None, Seen::Prompt(prompt)) = (&seat.prompt, seen) {
@@ -601,11 +606,11 @@ fn settle(
 ) -> Result<()> {
     let waiting = std::time::Instant::now();
     let enough = |terminal: &Terminal| {
-        if !may_go_on || terminal.quiet_for() < QUIET {
+        if !may_go_on || terminal.quiet_for() < stage::patience(QUIET) {
             return false;
         }
         let (builds, runs) = stage.is_busy();
-        if builds || (runs && terminal.quiet_for() < QUIET_BUT_RUNNING) {
+        if builds || (runs && terminal.quiet_for() < stage::patience(QUIET_BUT_RUNNING)) {
             return false;
         }
         // On a slow machine the rest may still come, and even what was typed may not be shown yet.
@@ -614,9 +619,9 @@ fn settle(
         }
         let text = lines_of(terminal.text());
         let shown = (0..=text.len()).any(|from| alike(how, expected, &text[from..]).is_some());
-        shown || waiting.elapsed() > Duration::from_secs(5)
+        shown || waiting.elapsed() > stage::patience(LATE_OUTPUT)
     };
-    match seat.terminal.wait(LONGEST, enough)? {
+    match seat.terminal.wait(stage::patience(LONGEST), enough)? {
         Seen::Prompt(prompt) => seat.prompt = Some(prompt),
         Seen::Enough => seat.prompt = None,
         Seen::Late => {
@@ -628,7 +633,8 @@ fn settle(
 
 fn late(seat: &Seat, may_go_on: bool) -> Error {
     let hint = if may_go_on { "" } else { " (a program may go on only as the last of its block)" };
-    anyhow!("no prompt within {} s{hint}; the terminal shows:\n{}", LONGEST.as_secs(), seat.terminal.text())
+    let limit = stage::patience(LONGEST).as_secs();
+    anyhow!("no prompt within {limit} s{hint}; the terminal shows:\n{}", seat.terminal.text())
 }
 
 /// A diff in which what only varies is no difference.
