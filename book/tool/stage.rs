@@ -27,7 +27,7 @@ use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::{set_name, set_pdeathsig};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{self, SigHandler, Signal, kill};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitStatus, wait, waitpid};
 use nix::unistd::{ForkResult, Pid, Uid, fork, getppid, sethostname, setsid};
@@ -649,6 +649,12 @@ fn shell(number: &str) -> Result<u32> {
     let name = CString::new("you")?;
     let prepare = move || {
         setsid()?;
+        // A job in the background of a script ignores SIGINT, say, and a shell at a terminal must not inherit that.
+        for signal in Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP))
+        {
+            // SAFETY: the default action is no code of ours.
+            unsafe { signal::signal(signal, SigHandler::SigDfl) }?;
+        }
         // What the tests were started with stays here.
         let (first, last, flags) = (3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
         // SAFETY: the call takes numbers only, and the descriptors stay open until exec.

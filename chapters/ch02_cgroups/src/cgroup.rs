@@ -167,7 +167,7 @@ impl Drop for Group {
 /// Removes the cgroup of a container that has ended. A kernel may take a moment after wait(2) to see its last
 /// process out (Linux 6.19 does), and says EBUSY until then.
 fn remove_own(path: &Path) -> Result<()> {
-    for _ in 0..500 {
+    for _ in 0..100 {
         match remove_tree(path) {
             Err(error) if is_busy(&error) => sleep(Duration::from_millis(10)),
             removed => return removed,
