@@ -37,6 +37,8 @@ pub(crate) const CHECKS: &[Check] = &[
     Check::new("env-bad", Run, "-e without a name or without = is refused.", env_bad).exercise("env"),
     Check::new("oom-score", Cgroups, "--oom-score-adj N sets the command's oom_score_adj.", oom_score)
         .exercise("oom-score"),
+    Check::new("oom-score-lower", Cgroups, "--oom-score-adj takes a number below 0 too.", oom_score_lower)
+        .exercise("oom-score"),
     Check::new(
         "oom-score-bad",
         Cgroups,
@@ -122,22 +124,22 @@ fn env_bad(lab: &Lab) -> Result<()> {
 }
 
 fn oom_score(lab: &Lab) -> Result<()> {
-    for score in ["500", "0", "-500"] {
-        // Less than one's own takes a capability that a container, as which this machine may run, may lack.
-        if score.starts_with('-') && !may_lower()? {
-            eprintln!("oom-score: {score} is not tried: this machine gives no CAP_SYS_RESOURCE");
-            continue;
-        }
-        let run = lab.run(["cat", "/proc/self/oom_score_adj"]).with(["--oom-score-adj", score]);
-        run.finish()?.succeeds()?.prints(format!("{score}\n"))?;
-    }
-    Ok(())
+    ["500", "0"].iter().try_for_each(|score| sets_score(lab, score))
 }
 
-/// Whether this process could give itself a lower score: CAP_SYS_RESOURCE, number 24.
-fn may_lower() -> Result<bool> {
+fn oom_score_lower(lab: &Lab) -> Result<()> {
+    // To go below one's own takes CAP_SYS_RESOURCE, number 24.
     let effective = Process::this().status("CapEff").context("no CapEff in /proc")?;
-    Ok(u64::from_str_radix(&effective, 16)? & (1 << 24) != 0)
+    if u64::from_str_radix(&effective, 16)? & (1 << 24) == 0 {
+        return Err(cannot_run("this machine gives no CAP_SYS_RESOURCE"));
+    }
+    sets_score(lab, "-500")
+}
+
+fn sets_score(lab: &Lab, score: &str) -> Result<()> {
+    let run = lab.run(["cat", "/proc/self/oom_score_adj"]).with(["--oom-score-adj", score]);
+    run.finish()?.succeeds()?.prints(format!("{score}\n"))?;
+    Ok(())
 }
 
 fn oom_score_bad(lab: &Lab) -> Result<()> {
