@@ -81,7 +81,16 @@ impl Workspace {
             options.push(escape(path));
         }
         let merged = self.merged();
-        let mounted = mounts::mount("overlay", &merged, "overlay", MsFlags::empty(), &options);
+        let overlay = |options| mounts::mount("overlay", &merged, "overlay", MsFlags::empty(), options);
+        // volatile: nothing here waits for the disk. Without it, the end of this mount writes out all that is
+        // unwritten on the file system of `upper`, other programs' data too; and our files are deleted right after.
+        let mut volatile = options.clone();
+        volatile.push(",volatile");
+        let mounted = match overlay(&volatile) {
+            // Unknown before Linux 5.10 (EINVAL), and refused when a write to that disk has failed of late (EIO).
+            Err(Errno::EINVAL | Errno::EIO) => overlay(&options),
+            mounted => mounted,
+        };
         let hint = match mounted {
             Err(Errno::EINVAL) => " (is the state directory on an overlay? see `cargo lab doctor`)",
             Err(Errno::ENODEV) => " (this kernel has no overlayfs: see `cargo lab doctor`)",
@@ -174,9 +183,13 @@ fn remove(directory: &Path) -> Result<()> {
 /// Most commands write nothing, and what they leave is empty: rmdir(2) takes that away, and can lose nothing. Whether
 /// that was all; if not, no matter why, the careful way is for the rest.
 fn remove_unwritten(directory: &Path) -> bool {
-    // `work/work` is overlayfs's own.
-    let parts = ["merged", "work/work", "work", "upper", ""].map(|part| directory.join(part));
-    parts.iter().all(|part| state::remove_directory(part).is_ok())
+    // `work/work` is overlayfs's own. By the file in it, it would know what a volatile mount has left, and refuse it.
+    let dirty = directory.join("work/work/incompat/volatile/dirty");
+    debug!("unlink({dirty:?})");
+    let _ = fs::remove_file(dirty); // the mount may not have been volatile
+    let parts =
+        ["merged", "work/work/incompat/volatile", "work/work/incompat", "work/work", "work", "upper", ""];
+    parts.iter().all(|part| state::remove_directory(&directory.join(part)).is_ok())
 }
 // ANCHOR_END: remove
 

@@ -14,7 +14,7 @@ use crate::running::Running;
 use crate::runtime::Lab;
 use crate::see::{self, cannot_run};
 use crate::snapshot::Snapshot;
-use crate::strace::each_failing;
+use crate::strace::{each_failing, traced};
 use crate::{Check, host};
 
 pub(crate) const CHECKS: &[&[Check]] = &[&[
@@ -95,6 +95,18 @@ pub(crate) const CHECKS: &[&[Check]] = &[&[
         Overlay,
         "If the workspace's directories cannot be made, run returns 125 and the command never runs.",
         overlay_fails,
+    ),
+    Check::new(
+        "volatile",
+        Overlay,
+        "The overlay is volatile (Linux 5.10): the container's end waits for no disk.",
+        volatile,
+    ),
+    Check::new(
+        "volatile-refused",
+        Overlay,
+        "Where the kernel refuses a volatile overlay, the container runs on one that is not.",
+        volatile_refused,
     ),
 ]];
 
@@ -283,4 +295,44 @@ pub(crate) fn rootfs_unchanged(lab: &Lab) -> Result<()> {
 
 fn overlay_fails(lab: &Lab) -> Result<()> {
     each_failing(lab, "/^mkdir")
+}
+
+/// Since which Linux overlayfs knows the option.
+const VOLATILE_SINCE: (u32, u32) = (5, 10);
+
+fn volatile(lab: &Lab) -> Result<()> {
+    let release =
+        fs::read_to_string("/proc/sys/kernel/osrelease").context("asking for the kernel's release")?;
+    let mut numbers = release.split(|other: char| !other.is_ascii_digit()).map(|number| number.parse().ok());
+    let version = numbers.next().flatten().zip(numbers.next().flatten());
+    if version.is_none_or(|version| version < VOLATILE_SINCE) {
+        return Err(cannot_run(format!("Linux {} does not know the option", release.trim())));
+    }
+    let mut run = lab.run(["sleep", "1000"]).start()?;
+    let table = host::mounts_in(&run.container()?.file("mountinfo").to_string_lossy())?;
+    let root = table.iter().find(|mount| mount.point == "/").context("the container has no root")?;
+    // Newer kernels may say fsync=volatile.
+    let volatile = root.super_options.split(',').any(|option| option.ends_with("volatile"));
+    run.same(&format!("volatile among the options of its root, {}", root.super_options), true, volatile)?;
+    run.kill_command().map(drop)
+}
+
+fn volatile_refused(lab: &Lab) -> Result<()> {
+    const MOST: usize = 20;
+    let mut refused = 0;
+    for errno in ["EINVAL", "EIO"] {
+        for number in 1..=MOST {
+            let rule = format!("inject=mount:error={errno}:when={number}");
+            let (outcome, trace) = traced(lab, &["-e", &rule], lab.run(["echo", "the command ran"]))?;
+            let Some(call) = trace.lines().find(|line| line.contains("(INJECTED)")) else { break };
+            if call.contains("volatile") {
+                outcome.succeeds()?.prints("the command ran\n")?;
+                refused += 1;
+            }
+        }
+    }
+    if refused == 0 {
+        return Err(cannot_run("no mount(2) of this runtime has the option, so none can be refused"));
+    }
+    Ok(())
 }

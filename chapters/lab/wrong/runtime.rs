@@ -173,6 +173,10 @@ fn inside(
             workspace.mount()?;
             mount_by_joined_paths(volumes, &workspace.merged())?;
         }
+        Some(workspace) if wrong("synced") => {
+            mount_synced(image, &workspace.merged())?;
+            volumes::mount_all(volumes, &workspace.merged())?;
+        }
         Some(workspace) => {
             workspace.mount()?;
             volumes::mount_all(volumes, &workspace.merged())?;
@@ -232,6 +236,13 @@ fn inside(
         std::process::exit(0);
     }
     Err(error)
+}
+
+/// All originals: the end of this mount waits until the disk has all that anyone has written.
+fn mount_synced(image: &Path, merged: &Path) -> Result<()> {
+    let own = merged.parent().context("no directory")?.display();
+    let options = format!("lowerdir={},upperdir={own}/upper,workdir={own}/work", image.display());
+    Ok(mounts::mount("overlay", merged, "overlay", MsFlags::empty(), options)?)
 }
 
 /// An empty `/dev` has no null to open; then stdin is what a closed file gives.
