@@ -8,9 +8,9 @@
  * everything behind when it fails: do not use it for anything but a measurement.
  *
  * With -w it does the whole of what chapter 5 asks of the kernel: it also finds the hierarchy in mountinfo, keeps its
- * cgroup in a directory for all containers, limits swap too, locks what it makes, sets the hostname, closes
- * inherited descriptors, makes /dev/fd and its like, takes stdin from /dev/null, leaves the session, resets
- * signals, dies with its parent, and asks how many processes ran out of memory.
+ * cgroup in a directory for all containers, limits swap too, locks what it makes, mounts its overlay volatile, sets
+ * the hostname, closes inherited descriptors, makes /dev/fd and its like, takes stdin from /dev/null, leaves the
+ * session, resets signals, dies with its parent, and asks how many processes ran out of memory.
  *
  * Build: cc -O2 -static -o floor floor.c
  */
@@ -80,6 +80,14 @@ static void close_descriptors(void) {
             close(fd);
 }
 
+static void mount_overlay(void) {
+    char volatile_options[sizeof options + 10];
+    snprintf(volatile_options, sizeof volatile_options, "%s,volatile", options);
+    if (whole && mount("overlay", merged, "overlay", 0, volatile_options) == 0)
+        return;
+    MUST(mount("overlay", merged, "overlay", 0, options)); /* or before Linux 5.10 */
+}
+
 static int child(void *unused) {
     char byte;
     (void)unused;
@@ -92,7 +100,7 @@ static int child(void *unused) {
     if (whole)
         MUST(setsid());
     MUST(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
-    MUST(mount("overlay", merged, "overlay", 0, options));
+    mount_overlay();
     if (whole)
         close_descriptors();
     MUST(chdir(merged));

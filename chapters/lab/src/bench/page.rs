@@ -234,7 +234,9 @@ impl Report {
              What a chapter takes beyond it is the price of our own code: of a command line, of errors that say what \
              happened, and of all the care that the floor does not take.\n\
              The second floor makes every step of chapter 5 in C too, such as looking for the cgroup tree, locking, and closing \
-             descriptors; what is left between that one and `ch05_volumes` is Rust, its libraries and our style.\n\n\
+             descriptors; what is left between that one and `ch05_volumes` is Rust, its libraries and our style.\n\
+             One of these steps saves time, and the first floor does not have it: a [volatile overlay](ch04-overlay.md#nothing-for-the-disk) \
+             is not written to the disk at its end.\n\n\
              ## Starting and ending a container\n\n\
              Each contender runs `/bin/true` in the same image, with the same five namespaces, and with a limit of 100 MB of \
              memory where it can have one.\n\
