@@ -124,10 +124,11 @@ impl Group {
         // empty, just before it is made, or take it for a leftover just after.
         let _others = lock::wait_for(root)?;
         let parent = root.join("byhand");
-        if !exists(&parent)? {
+        if exists(&parent)? {
+            remove_leftovers(&parent)?;
+        } else {
             make_directory(&parent)?;
         }
-        remove_leftovers(&parent)?;
         make_directory(&self.directory)?;
         self.owner = Some(lock::wait_for(&self.directory)?);
         version.prepare(root, &self.directory, controllers)
@@ -196,17 +197,26 @@ fn remove_leftovers(parent: &Path) -> Result<()> {
 // ANCHOR_END: remove_leftovers
 
 // ANCHOR: remove_tree
-/// Removes a cgroup and those that the container made in it. Only rmdir(2) works here: the files are the
-/// kernel's, and a directory goes with all of them.
+/// Removes a cgroup and those that the container made in it; no error if there is none.
 fn remove_tree(path: &Path) -> Result<()> {
-    if !exists(path)? {
-        return Ok(());
+    match remove_directory(path) {
+        Err(error) if is_busy(&error) => {
+            for directory in directories_in(path)? {
+                remove_tree(&directory)?;
+            }
+            remove_directory(path) // busy still, if it has processes
+        }
+        removed => removed,
     }
-    for directory in directories_in(path)? {
-        remove_tree(&directory)?;
-    }
+}
+
+/// Only rmdir(2) works here: the files are the kernel's, and a directory goes with all of them.
+fn remove_directory(path: &Path) -> Result<()> {
     debug!("rmdir({path:?})");
-    fs::remove_dir(path).with_context(|| format!("removing the cgroup {}", path.display()))
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.with_context(|| format!("removing the cgroup {}", path.display())),
+    }
 }
 // ANCHOR_END: remove_tree
 
