@@ -76,6 +76,7 @@ fn try_bench(arguments: &Arguments) -> Result<()> {
     };
     measure::catch_interrupts()?;
     let place = Place::make()?;
+    let programs = programs.copied(&place)?;
     let maker =
         [Chapter::Volumes, Chapter::Overlay, Chapter::PivotRoot].into_iter().find_map(|c| programs.of(c));
     place.make_image(maker.context("no chapter with an image is built")?)?;

@@ -10,6 +10,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
 
+use crate::bench::programs::copied;
 use crate::host;
 
 /// A directory that goes away with this value.
@@ -72,12 +73,13 @@ impl Place {
     fn build_floor(&self) -> Result<()> {
         let source = self.path("floor.c");
         fs::write(&source, include_str!("../../bench/floor.c")).context("writing floor.c")?;
+        let linked = self.path("floor.linked");
         let mut cc = Command::new("cc");
-        cc.args(["-O2", "-static", "-o"]).arg(self.floor()).arg(&source);
+        cc.args(["-O2", "-static", "-o"]).arg(&linked).arg(&source);
         let built = cc.output().context("running cc, which the floor needs: install build-essential")?;
         let said = String::from_utf8_lossy(&built.stderr);
         ensure!(built.status.success(), "cc could not build the floor statically: {}", said.trim());
-        Ok(())
+        copied(&linked, self.floor()).map(drop)
     }
 }
 
