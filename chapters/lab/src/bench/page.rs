@@ -321,7 +321,10 @@ impl Report {
     fn page_of_scale(&self, page: &mut String) {
         let Some(figures) = &self.scale else { return };
         page.push_str(
-            "\n## More of everything\n\n| | ch05_volumes | floor | aim | |\n|---|---|---|---|---|\n",
+            "\n## More of everything\n\n\
+             Ours and the floor's take turns, so that whatever the machine does meanwhile happens to both.\n\
+             With a hundred at once the disk decides; there the second floor is the yardstick, for it makes and removes the \
+             same directories, those of the volatile overlay among them.\n\n| | ch05_volumes | floor | aim | |\n|---|---|---|---|---|\n",
         );
         for figure in figures {
             let Figure { what, ours, floors, target, reached } = figure;
