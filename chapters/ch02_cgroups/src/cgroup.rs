@@ -200,11 +200,12 @@ fn remove_leftovers(parent: &Path) -> Result<()> {
 /// Removes a cgroup and those that the container made in it; no error if there is none.
 fn remove_tree(path: &Path) -> Result<()> {
     match remove_directory(path) {
+        // There are others in it, which can be removed, or processes.
         Err(error) if is_busy(&error) => {
             for directory in directories_in(path)? {
                 remove_tree(&directory)?;
             }
-            remove_directory(path) // busy still, if it has processes
+            remove_directory(path)
         }
         removed => removed,
     }
@@ -215,6 +216,8 @@ fn remove_directory(path: &Path) -> Result<()> {
     debug!("rmdir({path:?})");
     match fs::remove_dir(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        // Read-only is said before anyone looks whether it is there; and nothing of ours can be.
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => Ok(()),
         removed => removed.with_context(|| format!("removing the cgroup {}", path.display())),
     }
 }

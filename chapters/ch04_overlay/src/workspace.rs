@@ -87,7 +87,7 @@ impl Workspace {
         let mut volatile = options.clone();
         volatile.push(",volatile");
         let mounted = match overlay(&volatile) {
-            // Unknown before Linux 5.10 (EINVAL), and refused when a write to that disk has failed of late (EIO).
+            // EINVAL: unknown before Linux 5.10. EIO: a write to that disk has failed, and nobody was told yet.
             Err(Errno::EINVAL | Errno::EIO) => overlay(&options),
             mounted => mounted,
         };
@@ -180,10 +180,12 @@ fn remove(directory: &Path) -> Result<()> {
     state::remove_tree(directory)
 }
 
-/// Most commands write nothing, and what they leave is empty: rmdir(2) takes that away, and can lose nothing. Whether
-/// that was all; if not, no matter why, the careful way is for the rest.
+/// Most commands write nothing, and what they leave is empty, but for one file of overlayfs's own: unlink(2) takes
+/// that away, and rmdir(2) the rest, which can lose nothing. Whether that was all; if not, no matter why, the careful
+/// way is for the rest.
 fn remove_unwritten(directory: &Path) -> bool {
-    // `work/work` is overlayfs's own. By the file in it, it would know what a volatile mount has left, and refuse it.
+    // `work/work` is overlayfs's own. A volatile mount leaves a mark in it, two directories and an empty file, so that
+    // nobody mounts again what a power failure may have spoilt.
     let dirty = directory.join("work/work/incompat/volatile/dirty");
     debug!("unlink({dirty:?})");
     let _ = fs::remove_file(dirty); // the mount may not have been volatile

@@ -173,7 +173,7 @@ fn inside(
             workspace.mount()?;
             mount_by_joined_paths(volumes, &workspace.merged())?;
         }
-        Some(workspace) if wrong("synced") => {
+        Some(workspace) if wrong("synced") || wrong("volatile-or-nothing") => {
             mount_synced(image, &workspace.merged())?;
             volumes::mount_all(volumes, &workspace.merged())?;
         }
@@ -238,10 +238,14 @@ fn inside(
     Err(error)
 }
 
-/// All originals: the end of this mount waits until the disk has all that anyone has written.
+/// All originals: the end of this mount waits until the disk has all that anyone has written. Podman: it cannot be
+/// mounted where the kernel wants it to.
 fn mount_synced(image: &Path, merged: &Path) -> Result<()> {
     let own = merged.parent().context("no directory")?.display();
-    let options = format!("lowerdir={},upperdir={own}/upper,workdir={own}/work", image.display());
+    let mut options = format!("lowerdir={},upperdir={own}/upper,workdir={own}/work", image.display());
+    if wrong("volatile-or-nothing") {
+        options += ",volatile";
+    }
     Ok(mounts::mount("overlay", merged, "overlay", MsFlags::empty(), options)?)
 }
 

@@ -235,8 +235,8 @@ impl Report {
              happened, and of all the care that the floor does not take.\n\
              The second floor makes every step of chapter 5 in C too, such as looking for the cgroup tree, locking, and closing \
              descriptors; what is left between that one and `ch05_volumes` is Rust, its libraries and our style.\n\
-             One of these steps saves time, and the first floor does not have it: a [volatile overlay](ch04-overlay.md#nothing-for-the-disk) \
-             is not written to the disk at its end.\n\n\
+             One of these steps saves time where much waits to be written to the disk, and the first floor does not have it: a \
+             [volatile overlay](ch04-overlay.md#nothing-for-the-disk). It has two directories and a file more to remove.\n\n\
              ## Starting and ending a container\n\n\
              Each contender runs `/bin/true` in the same image, with the same five namespaces, and with a limit of 100 MB of \
              memory where it can have one.\n\
@@ -322,9 +322,9 @@ impl Report {
         let Some(figures) = &self.scale else { return };
         page.push_str(
             "\n## More of everything\n\n\
-             Ours and the floor's take turns, so that whatever the machine does meanwhile happens to both.\n\
-             With a hundred at once the disk decides; there the second floor is the yardstick, for it makes and removes the \
-             same directories, those of the volatile overlay among them.\n\n| | ch05_volumes | floor | aim | |\n|---|---|---|---|---|\n",
+             Where both are timed, our runs and the floor's take turns, so that whatever the machine does meanwhile happens to both.\n\
+             For a hundred at once the second floor is the yardstick: it makes and removes the same directories, those of the \
+             volatile overlay among them. The first floor has fewer, and so is ahead of both.\n\n| | ch05_volumes | floor | aim | |\n|---|---|---|---|---|\n",
         );
         for figure in figures {
             let Figure { what, ours, floors, target, reached } = figure;

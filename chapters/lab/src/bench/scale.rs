@@ -66,13 +66,13 @@ fn one_after_another(ours: &Contender, floor: &Contender, count: usize) -> Resul
         what: format!("{count} one after another"),
         ours: tell(&times[0]),
         floors: tell(&times[1]),
-        target: if count < 100 { "" } else { "at most 1.10, or the floor's" }.to_string(),
+        target: if count < 100 { "" } else { "at most 1.10, or no more than the floor's" }.to_string(),
         reached: (count >= 100).then_some(drift(&times[0]) <= drift(&times[1]).max(1.1)),
     })
 }
 
 /// All started before the first is waited for. Ours and the floors take turns here, too. It is the second floor that
-/// has to be reached: with so many the disk decides, and a volatile overlay has two more directories to remove.
+/// has to be reached: the first has two directories and a file fewer to make and remove, those of the volatile overlay.
 fn at_once(ours: &Contender, floor: &Contender, every_step: &Contender, count: usize) -> Result<Figure> {
     const ROUNDS: usize = 9;
     let mut rates = [Vec::new(), Vec::new(), Vec::new()];
