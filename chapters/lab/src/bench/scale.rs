@@ -66,8 +66,8 @@ fn one_after_another(ours: &Contender, floor: &Contender, count: usize) -> Resul
         what: format!("{count} one after another"),
         ours: tell(&times[0]),
         floors: tell(&times[1]),
-        target: if count < 100 { "" } else { "at most 1.10, or no more than the floor's" }.to_string(),
-        reached: (count >= 100).then_some(drift(&times[0]) <= drift(&times[1]).max(1.1)),
+        target: if count < 100 { "" } else { "at most 1.10, times the floor's if that grows" }.to_string(),
+        reached: (count >= 100).then_some(drift(&times[0]) <= 1.1 * drift(&times[1]).max(1.0)),
     })
 }
 
@@ -88,13 +88,17 @@ fn at_once(ours: &Contender, floor: &Contender, every_step: &Contender, count: u
             rates.push(count as f64 / began.elapsed().as_secs_f64());
         }
     }
+    // Round by round, because they differ more from each other than the contenders do.
+    let of_second: Vec<f64> =
+        rates[0].iter().zip(&rates[2]).map(|(ours, second)| ratio(*ours, *second)).collect();
+    let of_second = median(&of_second);
     let [our_rate, floor_rate, every_step_rate] = rates.map(|rates| median(&rates));
     Ok(Figure {
         what: format!("{count} at once"),
-        ours: format!("{our_rate:.0} a second"),
+        ours: format!("{our_rate:.0} a second, {of_second:.2} of the second floor's in the same round"),
         floors: format!("{floor_rate:.0} a second; with every step of chapter 5, {every_step_rate:.0}"),
-        target: "at least 0.90 of the latter".to_string(),
-        reached: Some(our_rate >= 0.9 * every_step_rate),
+        target: "at least 0.90".to_string(),
+        reached: Some(of_second >= 0.9),
     })
 }
 
