@@ -1,4 +1,3 @@
-// ANCHOR: head
 //! An error becomes one line and an exit status: errno(3), and the statuses that Docker uses.
 
 use std::error::Error;
@@ -9,9 +8,7 @@ use nix::errno::Errno;
 
 /// The status of a runtime that failed before the command could start.
 pub const RUNTIME_FAILED: u8 = 125;
-// ANCHOR_END: head
 
-// ANCHOR: not_started
 /// Why a command did not start although its container did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotStarted {
@@ -31,9 +28,7 @@ impl fmt::Display for NotStarted {
 }
 
 impl Error for NotStarted {}
-// ANCHOR_END: not_started
 
-// ANCHOR: exit_status
 /// The exit status that tells this error: 127 and 126 as shells have it, else 125.
 pub fn exit_status(error: &anyhow::Error) -> u8 {
     match error.downcast_ref() {
@@ -42,9 +37,7 @@ pub fn exit_status(error: &anyhow::Error) -> u8 {
         None => RUNTIME_FAILED,
     }
 }
-// ANCHOR_END: exit_status
 
-// ANCHOR: one_line
 /// The whole chain of an error on one line: the step, the object, the reason.
 pub fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
@@ -57,9 +50,7 @@ pub fn one_line(error: &anyhow::Error) -> String {
     }
     line
 }
-// ANCHOR_END: one_line
 
-// ANCHOR: describe
 /// One link of the chain. The kernel's reasons get both their sentence and their name, because the
 /// name is what man pages list: `Permission denied (EACCES)`.
 fn describe(cause: &(dyn Error + 'static)) -> String {
@@ -72,7 +63,6 @@ fn describe(cause: &(dyn Error + 'static)) -> String {
     let first = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
     first.split_whitespace().collect::<Vec<_>>().join(" ")
 }
-// ANCHOR_END: describe
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,3 @@
-// ANCHOR: random
 //! A name for each container: random(4).
 
 use std::fs::File;
@@ -17,4 +16,3 @@ pub fn random() -> Result<String> {
         .context("reading /dev/urandom for a container id")?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
-// ANCHOR_END: random

@@ -1,4 +1,3 @@
-// ANCHOR: normalize
 //! What a program gets from whoever starts it, and must not depend on: umask(2), signal(7).
 
 use anyhow::{Context, Result};
@@ -16,4 +15,3 @@ pub fn normalize() -> Result<()> {
     umask(Mode::from_bits_truncate(0o022));
     signals::set_default(Signal::SIGCHLD).context("resetting SIGCHLD")
 }
-// ANCHOR_END: normalize

@@ -1,4 +1,3 @@
-// ANCHOR: head
 //! Mounts seen by one container only: mount(2), mount_namespaces(7), proc(5).
 
 use std::ffi::OsStr;
@@ -6,13 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use log::debug;
-use nix::errno::Errno;
 use nix::mount::MsFlags;
-// ANCHOR_END: head
-
-// ANCHOR: mount
-/// A page, less the NUL byte at its end.
-const LONGEST_DATA: usize = 4095;
 
 /// mount(2), told in the debug log as the call that it is.
 ///
@@ -26,23 +19,15 @@ pub fn mount(
 ) -> nix::Result<()> {
     let (source, target, data) = (source.as_ref(), target.as_ref(), data.as_ref());
     debug!("mount({source:?}, {target:?}, {filesystem:?}, {}, {data:?})", names(flags));
-    // The kernel copies one page of it and drops the rest without a word: half a path may be another path.
-    if data.len() > LONGEST_DATA {
-        return Err(Errno::E2BIG);
-    }
     nix::mount::mount(Some(source), target, Some(filesystem), flags, Some(data))
 }
-// ANCHOR_END: mount
 
-// ANCHOR: names
 /// The flags as C programmers write them: `MS_REC|MS_PRIVATE`, or `0`.
 fn names(flags: MsFlags) -> String {
     let names: Vec<_> = flags.iter_names().map(|(name, _)| name).collect();
     if names.is_empty() { "0".to_string() } else { names.join("|") }
 }
-// ANCHOR_END: names
 
-// ANCHOR: make_private
 /// Cuts every mount of this namespace off from the host's.
 ///
 /// A new mount namespace begins as a copy of the old one, and on most machines the copies are
@@ -51,9 +36,7 @@ fn names(flags: MsFlags) -> String {
 pub fn make_private() -> Result<()> {
     mount("", "/", "", MsFlags::MS_REC | MsFlags::MS_PRIVATE, "").context("making / private")
 }
-// ANCHOR_END: make_private
 
-// ANCHOR: mount_proc
 /// Mounts a new proc file system on `/proc`. It shows the PID namespace of the process that mounts it.
 ///
 /// Nothing in /proc is a program, a device or a set-user-ID file, so the flags forbid all three:
@@ -62,4 +45,3 @@ pub fn mount_proc() -> Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount("proc", "/proc", "proc", flags, "").context("mounting proc on /proc")
 }
-// ANCHOR_END: mount_proc

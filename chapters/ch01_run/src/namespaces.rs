@@ -1,30 +1,19 @@
-// ANCHOR: head
-//! A process in new namespaces, held at a gate: clone(2), namespaces(7), pipe(2), prctl(2).
+//! What a container has of its own, and who may make it: namespaces(7), uts_namespaces(7), capabilities(7).
 
-use std::convert::Infallible;
 use std::ffi::OsStr;
-use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use log::debug;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, clone};
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, close, geteuid, sethostname};
-// ANCHOR_END: head
+use nix::sched::CloneFlags;
+use nix::unistd::{geteuid, sethostname};
 
-// ANCHOR: use_signals
-use crate::signals::HeldSignals;
-// ANCHOR_END: use_signals
+/// The namespaces of a container: its mounts, its hostname, its IPC objects, its process ids, its network.
+pub const OWN: CloneFlags = CloneFlags::CLONE_NEWNS
+    .union(CloneFlags::CLONE_NEWUTS)
+    .union(CloneFlags::CLONE_NEWIPC)
+    .union(CloneFlags::CLONE_NEWPID)
+    .union(CloneFlags::CLONE_NEWNET);
 
-// ANCHOR: stack_size
-/// Enough for our few calls between clone and exec; the kernel gives memory only to what is touched.
-const STACK_SIZE: usize = 1024 * 1024;
-// ANCHOR_END: stack_size
-
-// ANCHOR: require_root
 /// Says early and plainly what clone(2) and mount(2) would say with EPERM.
 pub fn require_root() -> Result<()> {
     ensure!(
@@ -33,134 +22,9 @@ pub fn require_root() -> Result<()> {
     );
     Ok(())
 }
-// ANCHOR_END: require_root
 
-// ANCHOR: container
-/// A child in five new namespaces: mount, UTS, IPC, PID, network. Dropped, it is killed and reaped.
-#[derive(Debug)]
-pub struct Container {
-    pid: Pid,
-    /// Stays open as long as we live: its closing tells the child that we are gone.
-    gate: PipeWriter,
-    reaped: bool,
-}
-// ANCHOR_END: container
-
-// ANCHOR: spawn
-/// Clones this process into new namespaces. The child waits until [`Container::start`], then calls
-/// `child` to become the command. If either fails, it exits with the status that `failed` returns.
-///
-/// The child gets a copy of the one thread that calls this, so the caller must have no other: a lock
-/// that another thread holds at that moment stays locked in the child for ever.
-pub fn spawn(
-    mut child: impl FnMut() -> Result<Infallible>,
-    failed: fn(&anyhow::Error) -> u8,
-) -> Result<Container> {
-    let (mut reader, gate) = std::io::pipe().context("making the gate's pipe")?;
-    let copy = gate.as_raw_fd();
-    let mut stack = vec![0; STACK_SIZE];
-    let flags = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWNET;
-    let in_child = || {
-        // The child's copy of the parent's end: left open, it would hide that the parent's own was closed.
-        let closed = close(copy).context("closing the copy of the gate");
-        let Err(error) = closed.and_then(|()| wait_at_gate(&mut reader)).and_then(|()| child());
-        failed(&error).into()
-    };
-    debug!("clone(CLONE_NEWNS|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWPID|CLONE_NEWNET|SIGCHLD)");
-    // SAFETY: without CLONE_VM the child has its own copy of our memory, this stack included, as
-    // after fork(2), and leaves it only by exec or exit. We run one thread, so no lock is half held.
-    let pid = unsafe { clone(Box::new(in_child), &mut stack, flags, Some(Signal::SIGCHLD as i32)) }
-        .context("cloning a child into new namespaces")?;
-    Ok(Container { pid, gate, reaped: false })
-}
-// ANCHOR_END: spawn
-
-// ANCHOR: wait_at_gate
-/// In the child: waits for the parent's byte, and makes sure that we die when the parent does.
-fn wait_at_gate(gate: &mut PipeReader) -> Result<()> {
-    // By SIGKILL, because PID 1 of a namespace ignores every signal that it has no handler for. The kernel forgets
-    // this wish when a process changes its user: a command that gives up root outlives a run that is killed.
-    debug!("prctl(PR_SET_PDEATHSIG, SIGKILL)");
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).context("asking to die with the parent")?;
-    gate.read_exact(&mut [0]).context("waiting at the gate")?;
-    // A parent that opened the gate and died before our prctl sends no signal any more. But its end
-    // of the pipe is closed now, and poll(2) tells that without waiting.
-    let mut fds = [PollFd::new(gate.as_fd(), PollFlags::empty())];
-    poll(&mut fds, PollTimeout::ZERO).context("looking for the parent")?;
-    if fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)) {
-        bail!("the parent is gone");
-    }
-    Ok(())
-}
-// ANCHOR_END: wait_at_gate
-
-// ANCHOR: start
-impl Container {
-    /// The child's process id, as the host sees it. Inside it is 1.
-    pub fn pid(&self) -> Pid {
-        self.pid
-    }
-
-    /// Opens the gate.
-    pub fn start(&mut self) -> Result<()> {
-        match self.gate.write_all(b"!") {
-            // The child has ended already and has said why; its status is there for `wait`.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-            written => written.context("letting the child go"),
-        }
-    }
-    // ANCHOR_END: start
-
-    // ANCHOR: wait
-    /// Waits for the end, passing on the held signals meanwhile. Returns the command's exit status,
-    /// or 128+n if signal n killed it.
-    pub fn wait(&mut self, signals: &HeldSignals) -> Result<u8> {
-        loop {
-            match signals.next()? {
-                Signal::SIGCHLD => {
-                    let status = waitpid(self.pid, Some(WaitPidFlag::WNOHANG))
-                        .with_context(|| format!("waiting for process {}", self.pid))?;
-                    debug!("waitpid({}) = {status:?}", self.pid);
-                    self.reaped = matches!(status, WaitStatus::Exited(..) | WaitStatus::Signaled(..));
-                    match status {
-                        WaitStatus::Exited(_, code) => return Ok(code as u8), // 0 to 255: wait(2)
-                        WaitStatus::Signaled(_, signal, _) => return Ok(128 + signal as u8),
-                        _ => {} // stopped, or someone else's SIGCHLD: it lives on
-                    }
-                }
-                signal => {
-                    debug!("kill({}, {signal})", self.pid);
-                    kill(self.pid, signal).with_context(|| format!("passing on {signal}"))?;
-                }
-            }
-        }
-    }
-    // ANCHOR_END: wait
-    // ANCHOR: container_end
-}
-// ANCHOR_END: container_end
-
-// ANCHOR: drop
-impl Drop for Container {
-    fn drop(&mut self) {
-        if !self.reaped {
-            // An unreaped child keeps its process id, so this can reach no one else. When PID 1 has
-            // been reaped, the kernel has already killed all that was left in its namespace.
-            let _ = kill(self.pid, Signal::SIGKILL);
-            let _ = waitpid(self.pid, None);
-        }
-    }
-}
-// ANCHOR_END: drop
-
-// ANCHOR: set_hostname
 /// Sets the hostname of this UTS namespace; at most 64 bytes.
 pub fn set_hostname(name: &OsStr) -> Result<()> {
     debug!("sethostname({name:?})");
     sethostname(name).with_context(|| format!("setting the hostname to {name:?} (at most 64 bytes)"))
 }
-// ANCHOR_END: set_hostname

@@ -1,20 +1,15 @@
-// ANCHOR: head
 //! Signals kept for later, and handed on: sigprocmask(2), sigwait(3), signal(7).
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
-// ANCHOR_END: head
 
-// ANCHOR: held_signals
 /// Signals that wait in the kernel until we ask for the next: SIGINT, SIGTERM, SIGHUP and SIGQUIT,
 /// which go on to the container, and SIGCHLD, which says that it may have ended.
 ///
 /// Blocking them and asking needs no signal handler, so no code of ours runs at a surprising moment.
 #[derive(Debug)]
 pub struct HeldSignals(SigSet);
-// ANCHOR_END: held_signals
 
-// ANCHOR: hold_and_next
 impl HeldSignals {
     /// Holds the signals from here on. Call it before making anything that must be undone: from now
     /// on none of them ends this process in the middle.
@@ -26,13 +21,11 @@ impl HeldSignals {
     }
 
     /// Waits for the next of them.
-    pub(crate) fn next(&self) -> Result<Signal> {
+    pub fn next(&self) -> Result<Signal> {
         self.0.wait().context("waiting for a signal")
     }
 }
-// ANCHOR_END: hold_and_next
 
-// ANCHOR: reset
 /// Gives the command a clean start: each of the 31 classic signals at its default, none blocked.
 ///
 /// Ignored and blocked signals survive execve(2), and we come with some: Rust ignores SIGPIPE, we
@@ -46,12 +39,10 @@ pub fn reset() -> Result<()> {
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).context("unblocking signals")
 }
-// ANCHOR_END: reset
 
-// ANCHOR: set_default
-pub(crate) fn set_default(which: Signal) -> nix::Result<()> {
+/// Lets the kernel do again what it does with a signal that nobody has asked for otherwise: signal(7) lists it.
+pub fn set_default(which: Signal) -> nix::Result<()> {
     // SAFETY: SIG_DFL names an action of the kernel's, no function of ours that could be unsafe to
     // run in a signal handler.
     unsafe { signal(which, SigHandler::SigDfl) }.map(drop)
 }
-// ANCHOR_END: set_default

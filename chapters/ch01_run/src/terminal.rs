@@ -1,17 +1,14 @@
-// ANCHOR: head
 //! Lending the caller's terminal to the container: tcsetpgrp(3), setpgid(2), setsid(2), credentials(7).
 
 use std::io::stdin;
 
 use anyhow::{Context, Result};
-use log::debug;
+use log::{debug, warn};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, getpgrp, setpgid, setsid, tcgetpgrp, tcsetpgrp};
-// ANCHOR_END: head
 
-// ANCHOR: terminal
 /// The terminal on stdin that controls our session. Once lent, it is taken back when this is dropped, and
 /// is then as we found it.
 #[derive(Debug)]
@@ -19,14 +16,16 @@ pub struct Terminal {
     modes: Termios,
     lent: bool,
 }
-// ANCHOR_END: terminal
 
-// ANCHOR: of_stdin
 impl Terminal {
-    /// The terminal on stdin, or `None` if stdin is none, or controls another session than ours.
-    pub fn of_stdin() -> Result<Option<Terminal>> {
+    /// The terminal on stdin if it is `wanted`. Warns if stdin is none, or controls another session than ours.
+    pub fn of_stdin(wanted: bool) -> Result<Option<Terminal>> {
         match tcgetpgrp(stdin()) {
-            Err(Errno::ENOTTY) => Ok(None),
+            _ if !wanted => Ok(None),
+            Err(Errno::ENOTTY) => {
+                warn!("-t: stdin is not our terminal; going on without");
+                Ok(None)
+            }
             Err(errno) => Err(errno).context("looking at the terminal on stdin"),
             Ok(_) => {
                 let modes = tcgetattr(stdin()).context("reading the terminal's modes")?;
@@ -34,9 +33,7 @@ impl Terminal {
             }
         }
     }
-    // ANCHOR_END: of_stdin
 
-    // ANCHOR: lend_to
     /// Makes process `pid` the leader of a process group of its own, and that group the foreground
     /// one: the terminal's Ctrl-C and Ctrl-Z go there now, and no longer to us.
     ///
@@ -55,9 +52,7 @@ impl Terminal {
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&stop), None).context("blocking SIGTTOU")
     }
 }
-// ANCHOR_END: lend_to
 
-// ANCHOR: drop
 impl Drop for Terminal {
     fn drop(&mut self) {
         // Never if it was not lent: the shell that started us in the background has it.
@@ -68,13 +63,10 @@ impl Drop for Terminal {
         }
     }
 }
-// ANCHOR_END: drop
 
-// ANCHOR: detach
 /// In the child, without `-t`: a session of its own, and so no controlling terminal. Keys typed there
 /// send the container nothing, and it cannot open `/dev/tty`.
 pub fn detach() -> Result<()> {
     debug!("setsid()");
     setsid().map(drop).context("making a session without a terminal")
 }
-// ANCHOR_END: detach

@@ -1,77 +1,40 @@
-// ANCHOR: head
 //! Where this host has its cgroup controllers, and in which version: cgroups(7), proc_pid_mountinfo(5).
 
-use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::files::Setting;
 use crate::limits::{Limits, NumberList};
 use crate::mountinfo::{self, Mount};
-// ANCHOR_END: head
-// ANCHOR: use_versions
-use crate::{v1, v2};
-// ANCHOR_END: use_versions
+use crate::version::Version;
 
-// ANCHOR: setting
-/// One file to write in a cgroup, for one controller.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setting {
-    /// The controller that the file belongs to.
-    pub controller: &'static str,
-    /// The file's name.
-    pub file: &'static str,
-    /// What to write there.
-    pub value: String,
-}
-// ANCHOR_END: setting
-
-// ANCHOR: version
-/// In what the two versions differ.
-pub trait Version: Debug {
-    /// The file that takes the process id of a new member.
-    fn join_file(&self) -> &'static str;
-
-    /// The file with the line `oom_kill N`.
-    fn oom_file(&self) -> &'static str;
-
-    /// The file that lists the CPUs or memory nodes a cgroup has: of `cpuset.cpus` or `cpuset.mems`.
-    fn effective(&self, file: &str) -> String;
-
-    /// Makes the new directory `group`, in a directory of ours in `root`, ready to be written to and joined.
-    fn prepare(&self, root: &Path, group: &Path, controllers: &[&str]) -> Result<()>;
-
-    /// What to write for memory and CPU, to which file of `group`, in this order.
-    fn settings(&self, limits: &Limits, group: &Path) -> Result<Vec<Setting>>;
-}
-// ANCHOR_END: version
-
-// ANCHOR: hierarchy
 /// A mounted cgroup file system, and those of its controllers that we use.
 #[derive(Debug)]
 pub struct Hierarchy {
     /// Where it is mounted.
     pub root: PathBuf,
     /// How its files are called.
-    pub version: &'static dyn Version,
+    pub version: Version,
     /// For example `memory`.
     pub controllers: Vec<&'static str>,
 }
-// ANCHOR_END: hierarchy
 
-// ANCHOR: common_settings
-/// What to write to files that both versions call the same.
-pub fn common_settings(limits: &Limits) -> Vec<Setting> {
-    let cpus = limits.cpuset_cpus.as_ref().map(|list| ("cpuset", "cpuset.cpus", list.text.clone()));
-    let mems = limits.cpuset_mems.as_ref().map(|list| ("cpuset", "cpuset.mems", list.text.clone()));
-    let pids = limits.pids.map(|most| ("pids", "pids.max", most.to_string()));
-    let settings = [cpus, mems, pids].into_iter().flatten();
-    settings.map(|(controller, file, value)| Setting { controller, file, value }).collect()
+impl Hierarchy {
+    /// The directory of all our containers in it.
+    pub fn ours(&self) -> PathBuf {
+        self.root.join("byhand")
+    }
+
+    /// What to write for those of the limits that its controllers are for, to which file of `group`, in this order.
+    pub fn settings(&self, limits: &Limits, group: &Path) -> Result<Vec<Setting>> {
+        let mut settings = self.version.settings(limits, group)?;
+        settings.retain(|setting| self.controllers.contains(&setting.controller));
+        Ok(settings)
+    }
 }
-// ANCHOR_END: common_settings
 
-// ANCHOR: find
 /// Finds each of these controllers. A v1 controller has a mount of its own, or shares one, as cpu and cpuacct
 /// often do; a v2 controller is named in the file `cgroup.controllers` of the one mount for all. Some hosts
 /// have some of each.
@@ -89,10 +52,10 @@ pub fn find(controllers: &[&'static str]) -> Result<Vec<Hierarchy>> {
             let offered = || fs::read_to_string(mount.target.join("cgroup.controllers")).unwrap_or_default();
             mount.filesystem == "cgroup2" && offered().split_whitespace().any(|name| name == *controller)
         };
-        let (mount, version): (_, &'static dyn Version) = if let Some(mount) = mounts.iter().find(on_v1) {
-            (mount, &v1::V1)
+        let (mount, version) = if let Some(mount) = mounts.iter().find(on_v1) {
+            (mount, Version::V1)
         } else if let Some(mount) = mounts.iter().find(on_v2) {
-            (mount, &v2::V2)
+            (mount, Version::V2)
         } else {
             bail!("no cgroup v1 or v2 tree here has a controller {controller:?} (see `cargo lab doctor`)");
         };
@@ -106,9 +69,7 @@ pub fn find(controllers: &[&'static str]) -> Result<Vec<Hierarchy>> {
     }
     Ok(found)
 }
-// ANCHOR_END: find
 
-// ANCHOR: check_cpuset
 /// Refuses CPUs and memory nodes that the host has not got. The kernel would say EINVAL or ERANGE when they are
 /// written, or, in version 2, quietly use others.
 pub fn check_cpuset(hierarchies: &[Hierarchy], limits: &Limits) -> Result<()> {
@@ -128,4 +89,3 @@ pub fn check_cpuset(hierarchies: &[Hierarchy], limits: &Limits) -> Result<()> {
     }
     Ok(())
 }
-// ANCHOR_END: check_cpuset

@@ -1,4 +1,3 @@
-// ANCHOR: head
 //! The limits as the user gives them, checked before anything is made: cgroups(7), cpuset(7).
 
 use std::collections::BTreeSet;
@@ -6,43 +5,40 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
 use nix::unistd::{SysconfVar, sysconf};
-// ANCHOR_END: head
 
-// ANCHOR: cpu_period
 /// The length of a period of the CPU scheduler's bandwidth control, in microseconds: its default.
 pub const CPU_PERIOD: u64 = 100_000;
-// ANCHOR_END: cpu_period
 
-// ANCHOR: least_memory
 /// Docker's smallest memory limit. Less is nearly always a slip of the unit.
 const LEAST_MEMORY: u64 = 6 << 20;
-// ANCHOR_END: least_memory
 
-// ANCHOR: most_numbers
 /// The most CPUs or memory nodes that a kernel can be built for.
 const MOST_NUMBERS: u32 = 8192;
-// ANCHOR_END: most_numbers
 
-// ANCHOR: limits
 /// What a container may use. `None` means no limit.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, clap::Args)]
 pub struct Limits {
-    /// Memory, swap included, in bytes.
+    /// Memory, swap included: 100m, 1g, or bytes
+    #[arg(short, long, value_name = "SIZE", value_parser = parse_memory, allow_hyphen_values = true)]
     pub memory: Option<u64>,
-    /// Its share of the CPUs when there are not enough for all; 1024 is what everyone else has.
+    /// Weight against others when the CPUs are busy; without it 1024
+    #[arg(long, alias = "cpushare", value_name = "N", value_parser = parse_cpu_shares, allow_hyphen_values = true)]
     pub cpu_shares: Option<u64>,
-    /// CPU time in microseconds for each [`CPU_PERIOD`].
+    // In microseconds for each CPU_PERIOD.
+    /// At most the time of so many CPUs: 0.5, 2
+    #[arg(long = "cpus", value_name = "N", value_parser = parse_cpus, allow_hyphen_values = true)]
     pub cpu_quota: Option<u64>,
-    /// The CPUs that it may run on.
+    /// The CPUs to run on: 0-1,3
+    #[arg(long, alias = "cpuset", value_name = "LIST", allow_hyphen_values = true)]
     pub cpuset_cpus: Option<NumberList>,
-    /// The memory nodes that it may allocate from.
+    /// The memory nodes to use: 0
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     pub cpuset_mems: Option<NumberList>,
-    /// Processes and threads at any one time.
+    /// Processes and threads at any one time
+    #[arg(long = "pids-limit", value_name = "N", value_parser = parse_pids, allow_hyphen_values = true)]
     pub pids: Option<u64>,
 }
-// ANCHOR_END: limits
 
-// ANCHOR: controllers
 impl Limits {
     /// The cgroup controllers that these limits need.
     pub fn controllers(&self) -> Vec<&'static str> {
@@ -54,9 +50,7 @@ impl Limits {
             .collect()
     }
 }
-// ANCHOR_END: controllers
 
-// ANCHOR: number_list
 /// Numbers and ranges as the kernel writes them: `0-1,3`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NumberList {
@@ -65,9 +59,7 @@ pub struct NumberList {
     /// The same, counted out.
     pub numbers: BTreeSet<u32>,
 }
-// ANCHOR_END: number_list
 
-// ANCHOR: from_str
 impl FromStr for NumberList {
     type Err = anyhow::Error;
 
@@ -87,17 +79,13 @@ impl FromStr for NumberList {
         Ok(NumberList { text: text.to_string(), numbers })
     }
 }
-// ANCHOR_END: from_str
 
-// ANCHOR: digits
 /// A number without sign; unlike the standard parser, with one kind of message.
 fn digits(text: &str) -> Result<u64> {
     ensure!(!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()), "{text:?} is not a number");
     text.parse().with_context(|| format!("{text} is too large"))
 }
-// ANCHOR_END: digits
 
-// ANCHOR: parse_memory
 /// A size in bytes: `100m`, `1g`, `65536`. The units are powers of 1024: b, k, m, g.
 pub fn parse_memory(text: &str) -> Result<u64> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -115,9 +103,7 @@ pub fn parse_memory(text: &str) -> Result<u64> {
     ensure!(bytes >= LEAST_MEMORY, "the smallest limit is 6m");
     Ok(bytes)
 }
-// ANCHOR_END: parse_memory
 
-// ANCHOR: parse_numbers
 /// CPU shares, in the range that the kernel takes; outside it, it would quietly choose another value.
 pub fn parse_cpu_shares(text: &str) -> Result<u64> {
     in_range(digits(text)?, 2, 262_144)
@@ -132,9 +118,7 @@ fn in_range(number: u64, least: u64, most: u64) -> Result<u64> {
     ensure!((least..=most).contains(&number), "must be from {least} to {most}");
     Ok(number)
 }
-// ANCHOR_END: parse_numbers
 
-// ANCHOR: parse_cpus
 /// A number of CPUs such as `1.5`, as microseconds of CPU time in each [`CPU_PERIOD`].
 pub fn parse_cpus(text: &str) -> Result<u64> {
     let cpus: f64 = text.parse().with_context(|| format!("{text:?} is not a number of CPUs"))?;
@@ -143,7 +127,6 @@ pub fn parse_cpus(text: &str) -> Result<u64> {
     ensure!((0.01..=most).contains(&cpus), "must be from 0.01 to {most}, the CPUs of this machine");
     Ok((cpus * CPU_PERIOD as f64).round() as u64)
 }
-// ANCHOR_END: parse_cpus
 
 #[cfg(test)]
 mod tests {

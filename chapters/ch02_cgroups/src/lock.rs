@@ -1,17 +1,16 @@
-// ANCHOR: head
 //! Locks that die with their owner, however it dies: flock(2).
 //!
 //! A directory that a run makes for its container is locked by that run for as long as it lives. So a directory
 //! that can be locked belongs to nobody any more: its run was killed, and the next one takes it away.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-// ANCHOR_END: head
 
-// ANCHOR: wait_for
+use crate::files::directories_in;
+
 /// Locks a directory, when everyone else has let go of it. It is unlocked when the file is dropped: the kernel
 /// does that when nobody has it open any more.
 pub fn wait_for(path: &Path) -> Result<File> {
@@ -19,9 +18,7 @@ pub fn wait_for(path: &Path) -> Result<File> {
     file.lock().with_context(|| format!("locking {}", path.display()))?;
     Ok(file)
 }
-// ANCHOR_END: wait_for
 
-// ANCHOR: leftovers
 /// The directories in `parent` that nobody has locked: what killed runs left. Each comes with its lock, so that
 /// no one else takes it away at the same time. Of very many only some, and the next run takes more: each lock is an
 /// open file, of which a process may have 1024, and nobody should wait long for others' remains.
@@ -45,19 +42,3 @@ pub fn leftovers(parent: &Path) -> Result<Vec<(PathBuf, File)>> {
     }
     Ok(leftovers)
 }
-// ANCHOR_END: leftovers
-
-// ANCHOR: directories_in
-/// The directories in a directory.
-pub(crate) fn directories_in(path: &Path) -> Result<Vec<PathBuf>> {
-    let context = || format!("listing {}", path.display());
-    let mut directories = Vec::new();
-    for entry in fs::read_dir(path).with_context(context)? {
-        let entry = entry.with_context(context)?;
-        if entry.file_type().with_context(context)?.is_dir() {
-            directories.push(entry.path());
-        }
-    }
-    Ok(directories)
-}
-// ANCHOR_END: directories_in

@@ -1,4 +1,3 @@
-// ANCHOR: head
 //! The kernel's own list of mounts: proc_pid_mountinfo(5).
 
 use std::ffi::OsString;
@@ -8,9 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-// ANCHOR_END: head
 
-// ANCHOR: mount
 /// One line of `/proc/self/mountinfo`, the parts that we use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
@@ -21,9 +18,7 @@ pub struct Mount {
     /// What holds for the file system wherever it is mounted; for cgroup v1, its controllers.
     pub super_options: String,
 }
-// ANCHOR_END: mount
 
-// ANCHOR: read
 /// All mounts of this process's mount namespace, those that others cover included.
 pub fn read() -> Result<Vec<Mount>> {
     let path = "/proc/self/mountinfo";
@@ -34,9 +29,7 @@ pub fn read() -> Result<Vec<Mount>> {
     read.with_context(|| format!("reading {path}"))?;
     parse(&text).with_context(|| format!("parsing {path}"))
 }
-// ANCHOR_END: read
 
-// ANCHOR: parse
 /// Parses the text of a mountinfo file, for example this line:
 ///
 /// ```text
@@ -53,9 +46,7 @@ pub fn parse(text: &[u8]) -> Result<Vec<Mount>> {
         })
         .collect()
 }
-// ANCHOR_END: parse
 
-// ANCHOR: parse_line
 fn parse_line(line: &[u8]) -> Option<Mount> {
     let fields: Vec<_> = line.split(|byte| *byte == b' ').collect();
     let dash = fields.iter().position(|field| *field == b"-")?;
@@ -66,9 +57,7 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
         super_options: text(fields.get(dash + 3)?),
     })
 }
-// ANCHOR_END: parse_line
 
-// ANCHOR: unescape
 /// The kernel writes a space, a tab, a newline and a backslash as `\` and three octal digits.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
@@ -85,7 +74,6 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     }
     bytes
 }
-// ANCHOR_END: unescape
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,3 @@
-// ANCHOR: head
 //! cgroup v1: a directory tree for each controller. cgroups(7), and admin-guide/cgroup-v1 of the kernel.
 
 use std::fs;
@@ -6,74 +5,46 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::cgroup::{exists, write};
-use crate::hierarchy::{Setting, Version};
+use crate::files::{Setting, exists, write};
 use crate::limits::{CPU_PERIOD, Limits};
-// ANCHOR_END: head
 
-// ANCHOR: names
-/// A hierarchy of version 1.
-#[derive(Debug)]
-pub struct V1;
-
-impl Version for V1 {
-    /// Unlike `cgroup.procs`, this file moves one thread, and a process of one thread is moved whole. When a
-    /// thread moves itself so, the kernel (since 5.5) need not stop everyone from forking meanwhile. For any other
-    /// move it must, and that alone often takes 10 ms.
-    fn join_file(&self) -> &'static str {
-        "tasks"
-    }
-
-    fn oom_file(&self) -> &'static str {
-        "memory.oom_control"
-    }
-
-    fn effective(&self, file: &str) -> String {
-        file.to_string()
-    }
-    // ANCHOR_END: names
-
-    // ANCHOR: prepare
-    /// A new cpuset has no CPUs and no memory nodes, and nobody can join it (ENOSPC) before it has both. Those
-    /// of the level above are the widest choice, and the one for whatever the user does not set.
-    fn prepare(&self, root: &Path, group: &Path, controllers: &[&str]) -> Result<()> {
-        if controllers.contains(&"cpuset") {
-            let parent = group.parent().context("a cgroup has a parent")?;
-            for (above, below) in [(root, parent), (parent, group)] {
-                for file in ["cpuset.cpus", "cpuset.mems"] {
-                    let from = above.join(file);
-                    let value =
-                        fs::read_to_string(&from).with_context(|| format!("reading {}", from.display()))?;
-                    write(&below.join(file), value.trim())?;
-                }
+/// A new cpuset has no CPUs and no memory nodes, and nobody can join it (ENOSPC) before it has both. Those
+/// of the level above are the widest choice, and the one for whatever the user does not set.
+pub(crate) fn prepare(root: &Path, group: &Path, controllers: &[&str]) -> Result<()> {
+    if controllers.contains(&"cpuset") {
+        let parent = group.parent().context("a cgroup has a parent")?;
+        for (above, below) in [(root, parent), (parent, group)] {
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                let from = above.join(file);
+                let value =
+                    fs::read_to_string(&from).with_context(|| format!("reading {}", from.display()))?;
+                write(&below.join(file), value.trim())?;
             }
         }
-        Ok(())
     }
-    // ANCHOR_END: prepare
-
-    // ANCHOR: settings
-    fn settings(&self, limits: &Limits, group: &Path) -> Result<Vec<Setting>> {
-        let mut settings = Vec::new();
-        let mut set = |controller, file, value: String| settings.push(Setting { controller, file, value });
-        if let Some(bytes) = limits.memory {
-            set("memory", "memory.limit_in_bytes", bytes.to_string());
-            // Memory and swap together. It may not be less than memory alone, so it comes second. A kernel
-            // that does not count swap has no such file; there, not swapping when the limit is reached comes nearest.
-            if exists(&group.join("memory.memsw.limit_in_bytes"))? {
-                set("memory", "memory.memsw.limit_in_bytes", bytes.to_string());
-            } else {
-                set("memory", "memory.swappiness", "0".to_string());
-            }
-        }
-        if let Some(shares) = limits.cpu_shares {
-            set("cpu", "cpu.shares", shares.to_string());
-        }
-        if let Some(quota) = limits.cpu_quota {
-            set("cpu", "cpu.cfs_period_us", CPU_PERIOD.to_string());
-            set("cpu", "cpu.cfs_quota_us", quota.to_string());
-        }
-        Ok(settings)
-    }
+    Ok(())
 }
-// ANCHOR_END: settings
+
+/// Memory and CPU, which this version has files of its own for.
+pub(crate) fn settings(limits: &Limits, group: &Path) -> Result<Vec<Setting>> {
+    let mut settings = Vec::new();
+    let mut set = |controller, file, value: String| settings.push(Setting { controller, file, value });
+    if let Some(bytes) = limits.memory {
+        set("memory", "memory.limit_in_bytes", bytes.to_string());
+        // Memory and swap together. It may not be less than memory alone, so it comes second. A kernel
+        // that does not count swap has no such file; there, not swapping when the limit is reached comes nearest.
+        if exists(&group.join("memory.memsw.limit_in_bytes"))? {
+            set("memory", "memory.memsw.limit_in_bytes", bytes.to_string());
+        } else {
+            set("memory", "memory.swappiness", "0".to_string());
+        }
+    }
+    if let Some(shares) = limits.cpu_shares {
+        set("cpu", "cpu.shares", shares.to_string());
+    }
+    if let Some(quota) = limits.cpu_quota {
+        set("cpu", "cpu.cfs_period_us", CPU_PERIOD.to_string());
+        set("cpu", "cpu.cfs_quota_us", quota.to_string());
+    }
+    Ok(settings)
+}

@@ -1,4 +1,3 @@
-// ANCHOR: head
 //! cgroup v2: one directory tree for all controllers. cgroups(7), and admin-guide/cgroup-v2 of the kernel.
 
 use std::fs;
@@ -6,86 +5,54 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cgroup::{exists, write};
-use crate::hierarchy::{Setting, Version};
+use crate::files::{Setting, exists, write};
 use crate::limits::{CPU_PERIOD, Limits};
-// ANCHOR_END: head
 
-// ANCHOR: names
-/// The hierarchy of version 2.
-#[derive(Debug)]
-pub struct V2;
-
-impl Version for V2 {
-    fn join_file(&self) -> &'static str {
-        "cgroup.procs"
-    }
-
-    fn oom_file(&self) -> &'static str {
-        "memory.events"
-    }
-
-    fn effective(&self, file: &str) -> String {
-        format!("{file}.effective")
-    }
-    // ANCHOR_END: names
-
-    // ANCHOR: prepare
-    /// A controller is there for a cgroup if it is turned on for the children of each one above it. It stays
-    /// on: another program may have begun to need it.
-    fn prepare(&self, root: &Path, group: &Path, controllers: &[&str]) -> Result<()> {
-        let parent = group.parent().context("a cgroup has a parent")?;
-        for above in [root, parent] {
-            for controller in controllers {
-                write(&above.join("cgroup.subtree_control"), &format!("+{controller}"))
-                    .context("turning a controller on (EBUSY: is this machine itself a container?)")?;
-            }
+/// A controller is there for a cgroup if it is turned on for the children of each one above it. It stays
+/// on: another program may have begun to need it.
+pub(crate) fn prepare(root: &Path, group: &Path, controllers: &[&str]) -> Result<()> {
+    let parent = group.parent().context("a cgroup has a parent")?;
+    for above in [root, parent] {
+        for controller in controllers {
+            write(&above.join("cgroup.subtree_control"), &format!("+{controller}"))
+                .context("turning a controller on (EBUSY: is this machine itself a container?)")?;
         }
-        Ok(())
     }
-    // ANCHOR_END: prepare
-
-    // ANCHOR: settings
-    fn settings(&self, limits: &Limits, group: &Path) -> Result<Vec<Setting>> {
-        let mut settings = Vec::new();
-        let mut set = |controller, file, value: String| settings.push(Setting { controller, file, value });
-        if let Some(bytes) = limits.memory {
-            set("memory", "memory.max", bytes.to_string());
-            // Swap apart from memory here, so none of it makes one limit for both.
-            if exists(&group.join("memory.swap.max"))? {
-                set("memory", "memory.swap.max", "0".to_string());
-            } else {
-                ensure!(
-                    !has_swap(),
-                    "this kernel does not limit swap: swapoff -a, or boot with swapaccount=1"
-                );
-            }
-        }
-        if let Some(shares) = limits.cpu_shares {
-            set("cpu", "cpu.weight", weight(shares).to_string());
-        }
-        if let Some(quota) = limits.cpu_quota {
-            set("cpu", "cpu.max", format!("{quota} {CPU_PERIOD}"));
-        }
-        Ok(settings)
-    }
+    Ok(())
 }
-// ANCHOR_END: settings
 
-// ANCHOR: has_swap
+/// Memory and CPU, which this version has files of its own for.
+pub(crate) fn settings(limits: &Limits, group: &Path) -> Result<Vec<Setting>> {
+    let mut settings = Vec::new();
+    let mut set = |controller, file, value: String| settings.push(Setting { controller, file, value });
+    if let Some(bytes) = limits.memory {
+        set("memory", "memory.max", bytes.to_string());
+        // Swap apart from memory here, so none of it makes one limit for both.
+        if exists(&group.join("memory.swap.max"))? {
+            set("memory", "memory.swap.max", "0".to_string());
+        } else {
+            ensure!(!has_swap(), "this kernel does not limit swap: swapoff -a, or boot with swapaccount=1");
+        }
+    }
+    if let Some(shares) = limits.cpu_shares {
+        set("cpu", "cpu.weight", weight(shares).to_string());
+    }
+    if let Some(quota) = limits.cpu_quota {
+        set("cpu", "cpu.max", format!("{quota} {CPU_PERIOD}"));
+    }
+    Ok(settings)
+}
+
 /// Whether this machine can swap at this moment: the list has a line below its heading.
 fn has_swap() -> bool {
     fs::read_to_string("/proc/swaps").is_ok_and(|list| list.lines().count() > 1)
 }
-// ANCHOR_END: has_swap
 
-// ANCHOR: weight
 /// Shares as a weight. The default of the one is 1024, of the other 100, and what counts is the ratio
 /// between containers; so the ratio is kept, as far as the kernel's range of 1 to 10000 goes.
 fn weight(shares: u64) -> u64 {
     (shares * 100 / 1024).clamp(1, 10_000)
 }
-// ANCHOR_END: weight
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,3 @@
-// ANCHOR: head
 //! The image: a directory that will be a container's root. symlink(2), rename(2), flock(2), busybox(1).
 
 use std::env;
@@ -10,22 +9,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use ch02_cgroups::cgroup::exists;
+use ch02_cgroups::files::exists;
 use ch02_cgroups::lock;
 use log::{debug, error};
 
-use crate::{state, tarball};
-// ANCHOR_END: head
+use crate::{removal, state, tarball};
 
-// ANCHOR: constants
 /// What a file system hierarchy has, besides the directories that programs are in; all of mode 755.
 const DIRECTORIES: [&str; 8] = ["bin", "dev", "etc", "home", "proc", "sys", "usr", "var"];
 
 /// Names under which distributions install busybox. A static one comes first: it needs no libraries.
 const BUSYBOX_NAMES: [&str; 3] = ["busybox.static", "busybox-static", "busybox"];
-// ANCHOR_END: constants
 
-// ANCHOR: checked
 /// Checks the directory that the user wants as a root, and returns its absolute path without links.
 pub fn checked(directory: &Path) -> Result<PathBuf> {
     let context = || format!("using {directory:?} as the root");
@@ -34,9 +29,7 @@ pub fn checked(directory: &Path) -> Result<PathBuf> {
     ensure!(entries.next().is_some(), "the root {directory:?} is an empty directory");
     directory.canonicalize().with_context(context)
 }
-// ANCHOR_END: checked
 
-// ANCHOR: busybox
 /// The busybox image below the state directory, made first if it is not there: from
 /// `images/busybox.tar`, or else from the host's own busybox. Returns its path.
 ///
@@ -56,7 +49,7 @@ pub fn busybox(state_directory: &Path) -> Result<PathBuf> {
         return Ok(image); // made by another run while we waited for the lock
     }
     let unfinished = images.join("busybox.unfinished");
-    state::remove_tree(&unfinished)?; // from a run that was killed: nobody else can hold the lock that we hold
+    removal::remove_tree(&unfinished)?; // from a run that was killed: nobody else can hold the lock that we hold
     let unfinished = Unfinished(unfinished);
     state::make_directories(&unfinished.0)?;
     if source.extension() == Some(OsStr::new("tar")) {
@@ -69,22 +62,18 @@ pub fn busybox(state_directory: &Path) -> Result<PathBuf> {
     fs::rename(&unfinished.0, &image).with_context(|| format!("renaming {:?} to {image:?}", unfinished.0))?;
     Ok(image)
 }
-// ANCHOR_END: busybox
 
-// ANCHOR: unfinished
 /// An image being made. Dropped before it was renamed, it is removed.
 struct Unfinished(PathBuf);
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        if let Err(error) = state::remove_tree(&self.0) {
+        if let Err(error) = removal::remove_tree(&self.0) {
             error!("{error:#}");
         }
     }
 }
-// ANCHOR_END: unfinished
 
-// ANCHOR: find_busybox
 /// The host's busybox, in PATH or where distributions have it.
 fn find_busybox() -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
@@ -103,9 +92,7 @@ fn find_busybox() -> Result<PathBuf> {
          (apt-get install busybox-static)"
     )
 }
-// ANCHOR_END: find_busybox
 
-// ANCHOR: from_host
 /// Makes an image in the directory `root` of the host's busybox: one program that is all commands.
 fn from_host(busybox: &Path, root: &Path) -> Result<()> {
     for directory in DIRECTORIES {
@@ -117,9 +104,9 @@ fn from_host(busybox: &Path, root: &Path) -> Result<()> {
         fs::set_permissions(root.join(directory), Permissions::from_mode(mode))
             .with_context(|| format!("setting the mode of {directory}"))?;
     }
-    write(&root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
-    write(&root.join("etc/group"), "root:x:0:\n")?;
-    write(&root.join("etc/hosts"), "127.0.0.1\tlocalhost\n")?;
+    write_file(&root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
+    write_file(&root.join("etc/group"), "root:x:0:\n")?;
+    write_file(&root.join("etc/hosts"), "127.0.0.1\tlocalhost\n")?;
     copy_program(busybox, &root.join("bin/busybox"))?;
     for library in libraries(busybox)? {
         copy_program(&library, &root.join(library.strip_prefix("/")?))?;
@@ -134,9 +121,7 @@ fn from_host(busybox: &Path, root: &Path) -> Result<()> {
     }
     Ok(())
 }
-// ANCHOR_END: from_host
 
-// ANCHOR: libraries
 /// The libraries that a program is loaded with, none if it is static. ldd(1) knows; each line has the
 /// path of one after `=>`, or at its start for the loader.
 fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
@@ -146,9 +131,7 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     };
     Ok(text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect())
 }
-// ANCHOR_END: libraries
 
-// ANCHOR: helpers
 /// Runs a program and returns how it ended, and what it printed. Not `Command::output`: that panics if it cannot
 /// read, and then nothing is undone.
 fn output(command: &mut Command) -> io::Result<(ExitStatus, String)> {
@@ -167,7 +150,6 @@ fn copy_program(from: &Path, to: &Path) -> Result<()> {
         .with_context(|| format!("copying {from:?} to {to:?}"))
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
+fn write_file(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("writing {path:?}"))
 }
-// ANCHOR_END: helpers

@@ -1,4 +1,3 @@
-// ANCHOR: head
 //! An image from a tar file, as `docker export` writes it: tar(5).
 
 use std::fs::File;
@@ -8,9 +7,7 @@ use std::path::{Component, Path};
 use anyhow::{Context, Result, bail, ensure};
 use log::debug;
 use tar::{Archive, Entry, EntryType};
-// ANCHOR_END: head
 
-// ANCHOR: unpack
 /// Unpacks `tar` into the directory `root`, with owners and modes. Whatever would be written, linked or
 /// read outside of `root` is an error: a tar file is somebody else's words.
 pub fn unpack(tar: &Path, root: &Path) -> Result<()> {
@@ -29,9 +26,7 @@ pub fn unpack(tar: &Path, root: &Path) -> Result<()> {
     }
     Ok(())
 }
-// ANCHOR_END: unpack
 
-// ANCHOR: unpack_entry
 fn unpack_entry(entry: &mut Entry<'_, impl io::Read>, name: &Path, root: &Path) -> Result<()> {
     let plain = |component| matches!(component, Component::Normal(_) | Component::CurDir);
     ensure!(name.components().all(plain), "its name leads out of the image");
@@ -50,4 +45,3 @@ fn unpack_entry(entry: &mut Entry<'_, impl io::Read>, name: &Path, root: &Path) 
     ensure!(entry.unpack_in(root)?, "its name leads out of the image");
     Ok(())
 }
-// ANCHOR_END: unpack_entry

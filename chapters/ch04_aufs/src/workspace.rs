@@ -1,4 +1,3 @@
-// ANCHOR: head
 //! A workspace for each container: writeLayer and mnt, mounted on the host. mount(2), umount2(2), aufs(5).
 
 use std::ffi::OsString;
@@ -12,13 +11,14 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use ch01_run::mounts;
 use ch02_cgroups::lock;
-use ch03_pivot_root::state;
+use ch03_pivot_root::{removal, state};
 use log::{debug, error, warn};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, umount2};
-// ANCHOR_END: head
 
-// ANCHOR: workspace
+/// The longest options that mount(2) takes: a page, less the NUL byte at its end.
+const LONGEST_OPTIONS: usize = 4095;
+
 /// The directory `containers/<id>` with `writeLayer` in it, and `mnt`, where that layer over the image is
 /// mounted on the host. Dropped, the mount is undone first, and only then the directories.
 #[derive(Debug)]
@@ -27,12 +27,8 @@ pub struct Workspace {
     /// Tells other runs that ours still lives.
     owner: Option<File>,
 }
-// ANCHOR_END: workspace
 
-// ANCHOR: impl
 impl Workspace {
-    // ANCHOR_END: impl
-    // ANCHOR: mount
     /// Makes the directories for container `id` below the state directory, and mounts the union of them. In the
     /// host's own mount namespace, so that anyone can look into it while the container runs.
     pub fn mount(state_directory: &Path, id: &str, image: &Path) -> Result<Workspace> {
@@ -54,7 +50,12 @@ impl Workspace {
         options.push(branch(&write_layer)?);
         options.push(":");
         options.push(branch(image)?);
-        let mounted = mounts::mount("none", &mnt, "aufs", MsFlags::empty(), &options);
+        // The kernel copies one page of them and drops the rest without a word: half a path may be another path.
+        let mounted = if options.len() > LONGEST_OPTIONS {
+            Err(Errno::E2BIG)
+        } else {
+            mounts::mount("none", &mnt, "aufs", MsFlags::empty(), &options)
+        };
         let hint = match mounted {
             Err(Errno::ENODEV) => {
                 " (this kernel has no aufs: use the classroom VM in vagrant/, or go on with ch04_overlay)"
@@ -64,9 +65,7 @@ impl Workspace {
         mounted.with_context(|| format!("mounting aufs on {}{hint}", mnt.display()))?;
         Ok(workspace)
     }
-    // ANCHOR_END: mount
 
-    // ANCHOR: paths
     /// What the container wrote; a removed file leaves an empty `.wh.` file of its name, its whiteout.
     fn write_layer(&self) -> PathBuf {
         self.directory.join("writeLayer")
@@ -76,19 +75,13 @@ impl Workspace {
     pub fn mnt(&self) -> PathBuf {
         self.directory.join("mnt")
     }
-    // ANCHOR_END: paths
 
-    // ANCHOR: remove_and_say
     /// Unmounts and removes the workspace, and tells what Drop could not: why it failed.
     pub fn remove(self) -> Result<()> {
         remove(&ManuallyDrop::new(self).directory) // so that Drop does not try again
     }
-    // ANCHOR_END: remove_and_say
-    // ANCHOR: impl_end
 }
-// ANCHOR_END: impl_end
 
-// ANCHOR: drop
 impl Drop for Workspace {
     fn drop(&mut self) {
         if let Err(error) = remove(&self.directory) {
@@ -96,9 +89,7 @@ impl Drop for Workspace {
         }
     }
 }
-// ANCHOR_END: drop
 
-// ANCHOR: remove
 /// Undoes a workspace in this order, and no further than it goes. A busy mount stays, with all that is in it:
 /// a recursive delete of `mnt` at that point is how other runtimes emptied their users' volumes.
 fn remove(directory: &Path) -> Result<()> {
@@ -113,13 +104,11 @@ fn remove(directory: &Path) -> Result<()> {
         }
     }
     // Looked at here, and not only by `remove_tree` below, so that nothing is removed if the mount is still there.
-    state::ensure_not_mounted(directory)?;
-    state::remove_directory(&mnt)?; // by rmdir: if it were mounted after all, nothing would be lost
-    state::remove_tree(directory)
+    removal::ensure_not_mounted(directory)?;
+    removal::remove_directory(&mnt)?; // by rmdir: if it were mounted after all, nothing would be lost
+    removal::remove_tree(directory)
 }
-// ANCHOR_END: remove
 
-// ANCHOR: remove_leftovers
 /// Removes the workspaces of runs that were killed. Their mounts are still there.
 fn remove_leftovers(containers: &Path) -> Result<()> {
     for (directory, _lock) in lock::leftovers(containers)? {
@@ -129,9 +118,7 @@ fn remove_leftovers(containers: &Path) -> Result<()> {
     }
     Ok(())
 }
-// ANCHOR_END: remove_leftovers
 
-// ANCHOR: load_module
 /// Loads the aufs module if the kernel does not have it yet. Where that fails, mount(2) will say so.
 fn load_module() -> Result<()> {
     let filesystems = fs::read_to_string("/proc/filesystems").context("reading /proc/filesystems")?;
@@ -144,9 +131,7 @@ fn load_module() -> Result<()> {
         _ => Ok(()), // without modprobe, the module is built in or not there
     }
 }
-// ANCHOR_END: load_module
 
-// ANCHOR: branch
 /// A directory in aufs options, where `:` stands between branches, `,` between options and `=` before a
 /// branch's permission. There is no way to write them in a name.
 fn branch(path: &Path) -> Result<&Path> {
@@ -156,4 +141,3 @@ fn branch(path: &Path) -> Result<&Path> {
         None => Ok(path),
     }
 }
-// ANCHOR_END: branch

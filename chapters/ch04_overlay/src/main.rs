@@ -1,46 +1,54 @@
-// ANCHOR: head
 //! Chapter 4: `run` a command on a root of its own that it may write to, over an image that never changes.
 
-mod args;
-
-use std::convert::Infallible;
-use std::ffi::OsStr;
-use std::io::Write;
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use ch01_run::exec::{environment, exec};
+use ch01_run::options::Options;
 use ch01_run::signals::HeldSignals;
 use ch01_run::terminal::{self, Terminal};
-use ch01_run::{errors, exec, id, inherited, mounts, namespaces};
+use ch01_run::{child, descriptors, id, inherited, messages, mounts, namespaces};
 use ch02_cgroups::cgroup::Cgroup;
-use ch03_pivot_root::{image, rootfs, state};
+use ch02_cgroups::limits::Limits;
+use ch03_pivot_root::{devices, image, rootfs, state};
+use ch04_overlay::overlay;
 use ch04_overlay::workspace::Workspace;
 use clap::Parser;
-use env_logger::Env;
-use log::{LevelFilter, warn};
 
-use args::{Cli, Run};
-// ANCHOR_END: head
-
-// ANCHOR: main
-fn main() -> ExitCode {
-    let status = match Cli::try_parse() {
-        Ok(Cli::Run(args)) => run(&args).unwrap_or_else(|error| fail(&error)),
-        Err(help) if !help.use_stderr() => help.exit(),
-        Err(usage) => fail(&usage.into()),
-    };
-    status.into()
+#[derive(Parser)]
+#[command(arg_required_else_help = false)] // no command at all is an error like any other: one line, 125
+enum Cli {
+    /// Run a command in a new container
+    Run(Run),
 }
-// ANCHOR_END: main
 
-// ANCHOR: run
-/// The parent's side: makes the container and waits for its end.
+#[derive(clap::Args)]
+struct Run {
+    #[command(flatten)]
+    options: Options,
+    #[command(flatten)]
+    limits: Limits,
+    /// The image: a directory [default: the busybox image]
+    #[arg(long, value_name = "DIR")]
+    rootfs: Option<PathBuf>,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true)]
+    command: Vec<OsString>,
+}
+
+fn main() -> ExitCode {
+    messages::exit(Cli::try_parse(), |Cli::Run(args)| run(&args))
+}
+
+/// All that `run` does, in order.
 fn run(args: &Run) -> Result<u8> {
-    start_log(args.log_level)?;
+    messages::start_log(args.options.log_level)?;
     namespaces::require_root()?;
     inherited::normalize()?;
     let id = id::random()?;
-    let hostname = args.hostname.as_deref().unwrap_or(OsStr::new(&id));
+    let hostname = args.options.hostname_or(&id);
 
     let state = state::root()?;
     let image = match &args.rootfs {
@@ -51,78 +59,39 @@ fn run(args: &Run) -> Result<u8> {
     // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
     // then its files and its cgroup are removed, then the terminal is taken back. No signal comes between.
     let signals = HeldSignals::hold()?;
-    let mut terminal = if args.terminal { Terminal::of_stdin()? } else { None };
-    if args.terminal && terminal.is_none() {
-        warn!("-t: stdin is not our terminal; going on without");
-    }
-    let cgroup = Cgroup::create(&id, &args.limits())?;
-    let workspace = Workspace::create(&state, &id, &image)?;
-    let has_terminal = terminal.is_some();
-    let mut container =
-        namespaces::spawn(|| inside(args, hostname, &cgroup, &workspace, has_terminal), fail)?;
+    let mut terminal = Terminal::of_stdin(args.options.terminal)?;
+    let cgroup = Cgroup::create(&id, &args.limits)?;
+    let workspace = Workspace::create(&state, &id)?;
+
+    // What the child does in its new namespaces: it makes them its own and becomes the command.
+    let inside = || {
+        cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
+        if terminal.is_none() {
+            terminal::detach()?;
+        }
+        mounts::make_private()?;
+        overlay::mount(&[&image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
+        descriptors::close_others()?; // before any path is followed in the container's root
+        rootfs::pivot(&workspace.merged())?;
+        rootfs::mount_proc()?;
+        devices::mount_dev()?;
+        namespaces::set_hostname(hostname)?;
+        if !args.options.interactive {
+            descriptors::stdin_from_null()?;
+        }
+        exec(&args.command, &environment(hostname))
+    };
+
+    let mut container = child::spawn(namespaces::OWN, inside)?;
     if let Some(terminal) = &mut terminal {
         terminal.lend_to(container.pid())?;
     }
     container.start()?;
     let status = container.wait(&signals)?;
     if let kills @ 1.. = cgroup.oom_kills()? {
-        say(&format!("out of memory: the kernel killed {kills} of the container's processes"));
+        messages::say(&format!("out of memory: the kernel killed {kills} of the container's processes"));
     }
     cgroup.remove()?;
     workspace.remove()?;
     Ok(status)
 }
-// ANCHOR_END: run
-
-// ANCHOR: inside
-/// The child's side: in its new namespaces, it makes them its own and becomes the command.
-fn inside(
-    args: &Run,
-    hostname: &OsStr,
-    cgroup: &Cgroup,
-    workspace: &Workspace,
-    terminal: bool,
-) -> Result<Infallible> {
-    cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
-    if !terminal {
-        terminal::detach()?;
-    }
-    mounts::make_private()?;
-    workspace.mount()?;
-    exec::close_descriptors()?; // before any path is followed in the container's root
-    rootfs::pivot(&workspace.merged())?;
-    rootfs::mount_proc()?;
-    rootfs::mount_dev()?;
-    namespaces::set_hostname(hostname)?;
-    if !args.interactive {
-        exec::stdin_from_null()?;
-    }
-    exec::exec(&args.command, &exec::environment(hostname))
-}
-// ANCHOR_END: inside
-
-// ANCHOR: log
-/// Lets the log tell as much as `--log-level` says, or RUST_LOG, or else only warnings.
-fn start_log(level: Option<LevelFilter>) -> Result<()> {
-    let mut log = env_logger::Builder::from_env(Env::default().default_filter_or("warn"));
-    if let Some(level) = level {
-        log.filter_level(level);
-    }
-    Ok(log.try_init()?)
-}
-// ANCHOR_END: log
-
-// ANCHOR: fail
-/// One line on stderr, and the exit status that goes with it.
-fn fail(error: &anyhow::Error) -> u8 {
-    say(&errors::one_line(error));
-    errors::exit_status(error)
-}
-// ANCHOR_END: fail
-
-// ANCHOR: say
-fn say(line: &str) {
-    // Not eprintln: that panics when stderr is closed or full, and there is no one else to tell.
-    let _ = writeln!(std::io::stderr(), "{}: {line}", env!("CARGO_PKG_NAME"));
-}
-// ANCHOR_END: say

@@ -1,47 +1,34 @@
-// ANCHOR: head
-//! A workspace for each container: lower, upper, work and merged. mount(2), and overlayfs.rst of the kernel.
+//! A workspace for each container: upper, work and merged. mkdir(2), rmdir(2), unshare(2).
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::mem::ManuallyDrop;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use ch01_run::mounts;
 use ch02_cgroups::lock;
-use ch03_pivot_root::state;
+use ch03_pivot_root::{removal, state};
 use log::{debug, error, warn};
-use nix::errno::Errno;
-use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, unshare};
-// ANCHOR_END: head
 
-// ANCHOR: workspace
 /// The directory `containers/<id>` with `upper`, `work` and `merged` in it. Dropped, it is removed; its mount is
 /// not its own to undo, for it was made in the container's mount namespace and ends with that.
 #[derive(Debug)]
 pub struct Workspace {
     directory: PathBuf,
-    lower: PathBuf,
     /// Tells other runs that ours still lives.
     owner: Option<File>,
 }
-// ANCHOR_END: workspace
 
-// ANCHOR: impl
 impl Workspace {
-    // ANCHOR_END: impl
-    // ANCHOR: create
-    /// Makes the directories for container `id` below the state directory. `lower` is the image.
-    pub fn create(state_directory: &Path, id: &str, lower: &Path) -> Result<Workspace> {
+    /// Makes the directories for container `id` below the state directory.
+    pub fn create(state_directory: &Path, id: &str) -> Result<Workspace> {
         let containers = state_directory.join("containers");
         state::make_directories(&containers)?;
         // Other runs are kept out until ours is made and locked: else they would take it for a leftover.
         let _others = lock::wait_for(&containers)?;
         remove_leftovers(&containers)?;
-        let mut workspace =
-            Workspace { directory: containers.join(id), lower: lower.to_path_buf(), owner: None };
+        let mut workspace = Workspace { directory: containers.join(id), owner: None };
         // For root only: a set-user-ID program that a container makes must not be within everyone's reach.
         state::make_directory(&workspace.directory, 0o700)?;
         workspace.owner = Some(lock::wait_for(&workspace.directory)?);
@@ -50,67 +37,28 @@ impl Workspace {
         }
         Ok(workspace)
     }
-    // ANCHOR_END: create
 
-    // ANCHOR: paths
     /// What the container wrote: new files, changed files whole, and a whiteout for each that it removed.
-    fn upper(&self) -> PathBuf {
+    pub fn upper(&self) -> PathBuf {
         self.directory.join("upper")
     }
 
     /// Where overlayfs prepares a file before it moves it to `upper` in one step; so on the same file system.
-    fn work(&self) -> PathBuf {
+    pub fn work(&self) -> PathBuf {
         self.directory.join("work")
     }
 
-    /// Where upper over lower is mounted: the container's root to be.
+    /// Where upper over the image is mounted: the container's root to be.
     pub fn merged(&self) -> PathBuf {
         self.directory.join("merged")
     }
-    // ANCHOR_END: paths
 
-    // ANCHOR: mount
-    /// Mounts the overlay on `merged`. Call it in the container's private mount namespace: there the kernel
-    /// itself unmounts it when the last process has ended, by whatever death, and the host never has it.
-    pub fn mount(&self) -> Result<()> {
-        let mut options = OsString::new();
-        for (option, path) in
-            [("lowerdir=", &self.lower), (",upperdir=", &self.upper()), (",workdir=", &self.work())]
-        {
-            options.push(option);
-            options.push(escape(path));
-        }
-        let merged = self.merged();
-        let overlay = |options| mounts::mount("overlay", &merged, "overlay", MsFlags::empty(), options);
-        // volatile: nothing here waits for the disk. Without it, the end of this mount writes out all that is
-        // unwritten on the file system of `upper`, other programs' data too; and our files are deleted right after.
-        let mut volatile = options.clone();
-        volatile.push(",volatile");
-        let mounted = match overlay(&volatile) {
-            // EINVAL: unknown before Linux 5.10. EIO: a write to that disk has failed, and nobody was told yet.
-            Err(Errno::EINVAL | Errno::EIO) => overlay(&options),
-            mounted => mounted,
-        };
-        let hint = match mounted {
-            Err(Errno::EINVAL) => " (is the state directory on an overlay? see `cargo lab doctor`)",
-            Err(Errno::ENODEV) => " (this kernel has no overlayfs: see `cargo lab doctor`)",
-            _ => "",
-        };
-        mounted.with_context(|| format!("mounting overlay on {}{hint}", merged.display()))
-    }
-    // ANCHOR_END: mount
-
-    // ANCHOR: remove_and_say
     /// Removes the workspace, and tells what Drop could not: why it failed.
     pub fn remove(self) -> Result<()> {
         remove(&ManuallyDrop::new(self).directory) // so that Drop does not try again
     }
-    // ANCHOR_END: remove_and_say
-    // ANCHOR: impl_end
 }
-// ANCHOR_END: impl_end
 
-// ANCHOR: drop
 impl Drop for Workspace {
     fn drop(&mut self) {
         if let Err(error) = remove(&self.directory) {
@@ -118,9 +66,7 @@ impl Drop for Workspace {
         }
     }
 }
-// ANCHOR_END: drop
 
-// ANCHOR: leave_host_mounts
 /// Gives this process a mount table of its own, which nobody else changes. On the host, something could be mounted
 /// in the workspace between our look into mountinfo and the end of the delete; from here, the delete cannot reach it.
 fn leave_host_mounts() -> Result<()> {
@@ -128,9 +74,7 @@ fn leave_host_mounts() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("leaving the host's mount namespace")?;
     mounts::make_private()
 }
-// ANCHOR_END: leave_host_mounts
 
-// ANCHOR: remove_leftovers
 /// Removes the workspaces of runs that were killed. The kernel has long unmounted them.
 fn remove_leftovers(containers: &Path) -> Result<()> {
     let leftovers = lock::leftovers(containers)?;
@@ -147,9 +91,7 @@ fn remove_leftovers(containers: &Path) -> Result<()> {
     }
     Ok(())
 }
-// ANCHOR_END: remove_leftovers
 
-// ANCHOR: is_in_use
 /// Whether a process has a mount that names this directory, as a container's overlay names its layers. A container
 /// that gave up root may have outlived its run, and then the files are not ours to take away.
 fn is_in_use(directory: &Path, mounts: &[u8]) -> Result<bool> {
@@ -167,17 +109,15 @@ fn mounts_of_all() -> Result<Vec<u8>> {
     }
     Ok(mounts)
 }
-// ANCHOR_END: is_in_use
 
-// ANCHOR: remove
 fn remove(directory: &Path) -> Result<()> {
     if remove_unwritten(directory) {
         return Ok(());
     }
     leave_host_mounts()?;
     // By rmdir and not with the rest: this is where a mount would be, if anything had gone wrong.
-    state::remove_directory(&directory.join("merged"))?;
-    state::remove_tree(directory)
+    removal::remove_directory(&directory.join("merged"))?;
+    removal::remove_tree(directory)
 }
 
 /// Most commands write nothing, and what they leave is empty, but for one file of overlayfs's own: unlink(2) takes
@@ -191,28 +131,5 @@ fn remove_unwritten(directory: &Path) -> bool {
     let _ = fs::remove_file(dirty); // the mount may not have been volatile
     let parts =
         ["merged", "work/work/incompat/volatile", "work/work/incompat", "work/work", "work", "upper", ""];
-    parts.iter().all(|part| state::remove_directory(&directory.join(part)).is_ok())
-}
-// ANCHOR_END: remove
-
-// ANCHOR: escape
-/// A path in overlay options: `:` stands between layers there, `,` between options, `\` before either to
-/// mean the character itself.
-fn escape(path: &Path) -> OsString {
-    let escaped = path.as_os_str().as_bytes().iter().flat_map(|byte| match byte {
-        b':' | b',' | b'\\' => vec![b'\\', *byte],
-        _ => vec![*byte],
-    });
-    OsString::from_vec(escaped.collect())
-}
-// ANCHOR_END: escape
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn separators_are_escaped() {
-        assert_eq!(escape(Path::new(r"/a:b,c\d e")), OsString::from(r"/a\:b\,c\\d e"));
-    }
+    parts.iter().all(|part| removal::remove_directory(&directory.join(part)).is_ok())
 }

@@ -1,4 +1,3 @@
-// ANCHOR: head
 //! Directories and files of the host, inside the container: bind mounts. mount(2), chroot(2), path_resolution(7).
 
 use std::ffi::{OsStr, OsString};
@@ -21,9 +20,7 @@ use nix::unistd::{chroot, fchdir};
 
 /// What the container mounts itself, after the volumes, and would hide them with.
 const COVERED: [&str; 2] = ["proc", "dev"];
-// ANCHOR_END: head
 
-// ANCHOR: volume
 /// One `-v SRC:DST[:ro|rw]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
@@ -34,9 +31,7 @@ pub struct Volume {
     /// Whether the container may only read it.
     pub read_only: bool,
 }
-// ANCHOR_END: volume
 
-// ANCHOR: parse_all
 /// Parses every `-v`, and refuses two on one target. The order is that of their mounts: `/data` before
 /// `/data/sub`, which it would hide.
 pub fn parse_all(texts: &[OsString]) -> Result<Vec<Volume>> {
@@ -51,9 +46,7 @@ pub fn parse_all(texts: &[OsString]) -> Result<Vec<Volume>> {
     volumes.sort_by_key(|volume| volume.target.components().count());
     Ok(volumes)
 }
-// ANCHOR_END: parse_all
 
-// ANCHOR: parse
 fn parse(text: &OsStr) -> Result<Volume> {
     let parts: Vec<_> = text.as_bytes().split(|byte| *byte == b':').map(OsStr::from_bytes).collect();
     let (source, target, mode) = match parts[..] {
@@ -73,9 +66,7 @@ fn parse(text: &OsStr) -> Result<Volume> {
     };
     Ok(Volume { source: std::path::absolute(source)?, target: target.to_path_buf(), read_only })
 }
-// ANCHOR_END: parse
 
-// ANCHOR: mount_all
 /// Mounts the volumes below the directory `root`, which is to be the container's root. Call it in the
 /// container's mount namespace, after the root is mounted there and before the pivot: only then are both in
 /// sight, the host's files and the container's. What `root` lacks is made, and so is a missing source.
@@ -95,15 +86,11 @@ pub fn mount_all(volumes: &[Volume], root: &Path) -> Result<()> {
     }
     Ok(())
 }
-// ANCHOR_END: mount_all
 
-// ANCHOR: describe
 fn describe(volume: &Volume) -> String {
     format!("mounting volume {} on {}", volume.source.display(), volume.target.display())
 }
-// ANCHOR_END: describe
 
-// ANCHOR: mount
 /// Returns the path that the volume is mounted on, for the next ones to keep away from.
 fn mount(root: &Path, volume: &Volume, taken: &[PathBuf]) -> Result<PathBuf> {
     let target = match find_target(root, volume)? {
@@ -128,9 +115,7 @@ fn mount(root: &Path, volume: &Volume, taken: &[PathBuf]) -> Result<PathBuf> {
     }
     Ok(path)
 }
-// ANCHOR_END: mount
 
-// ANCHOR: find_target
 /// Opens the target if it is there. Not by joining two paths: a link to `/etc` in the image would lead to the
 /// host's.
 fn find_target(root: &Path, volume: &Volume) -> Result<Option<File>> {
@@ -151,9 +136,7 @@ fn find_target(root: &Path, volume: &Volume) -> Result<Option<File>> {
         _ => Ok(Some(target)),
     }
 }
-// ANCHOR_END: find_target
 
-// ANCHOR: within
 /// Does `work` where `/` is `root`, so that the kernel follows links as it will for the container: `/` in a link
 /// is `root`, and so is `..` from there.
 ///
@@ -168,9 +151,7 @@ fn within<T>(root: &Path, work: impl FnOnce() -> T) -> Result<T> {
     fchdir(&host).and_then(|()| chroot(".")).context("changing the root back to the host's")?;
     Ok(done)
 }
-// ANCHOR_END: within
 
-// ANCHOR: open
 /// Opens a path as a place only, whatever is there: O_PATH.
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(O_PATH).open(path)
@@ -183,16 +164,12 @@ fn open_nearest(path: &Path) -> io::Result<File> {
         (opened, _) => opened,
     }
 }
-// ANCHOR_END: open
 
-// ANCHOR: is_directory
 /// Whether the source is a directory, or will be one: what is missing is made as a directory.
 fn is_directory(source: &Path) -> bool {
     source.is_dir() || !source.exists()
 }
-// ANCHOR_END: is_directory
 
-// ANCHOR: make_target
 /// Makes a target of the kind that the source is.
 fn make_target(root: &Path, volume: &Volume) -> Result<File> {
     let directory = is_directory(&volume.source);
@@ -206,9 +183,7 @@ fn make_target(root: &Path, volume: &Volume) -> Result<File> {
     };
     Ok(within(root, make)??)
 }
-// ANCHOR_END: make_target
 
-// ANCHOR: path_below
 /// The path of an open target, without links, where it is one that a volume can be mounted on.
 fn path_below(root: &Path, target: &File) -> Result<PathBuf> {
     let path = path_of(target)?;
@@ -217,9 +192,7 @@ fn path_below(root: &Path, target: &File) -> Result<PathBuf> {
     ensure_visible(&inside)?;
     Ok(path)
 }
-// ANCHOR_END: path_below
 
-// ANCHOR: paths
 fn path_of(open: &File) -> Result<PathBuf> {
     fs::read_link(format!("/proc/self/fd/{}", open.as_raw_fd())).context("reading the target's path")
 }
@@ -228,9 +201,7 @@ fn path_of(open: &File) -> Result<PathBuf> {
 fn inside(root: &Path, target: &File) -> Result<PathBuf> {
     Ok(path_of(target)?.strip_prefix(root).context("the target left the root")?.to_path_buf())
 }
-// ANCHOR_END: paths
 
-// ANCHOR: ensure_visible
 /// Fails for what the container's own mounts would cover.
 fn ensure_visible(inside: &Path) -> Result<()> {
     match inside.components().next().filter(|first| COVERED.iter().any(|name| first.as_os_str() == *name)) {
@@ -238,9 +209,7 @@ fn ensure_visible(inside: &Path) -> Result<()> {
         None => Ok(()),
     }
 }
-// ANCHOR_END: ensure_visible
 
-// ANCHOR: make_read_only
 /// Makes what is mounted at `path` read-only, and every mount below it: the flag is one mount's, not the
 /// tree's. The kernel ignores MS_RDONLY in the bind mount itself, and so it takes this second step.
 ///
@@ -271,7 +240,6 @@ fn make_read_only(path: &Path) -> Result<()> {
     }
     Ok(())
 }
-// ANCHOR_END: make_read_only
 
 #[cfg(test)]
 mod tests {

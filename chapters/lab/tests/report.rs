@@ -1,7 +1,5 @@
 //! Thirty submissions in one run, ten of them broken, each in a way of its own; and the host is as it was.
 
-#[path = "../../ch05_volumes/src/args.rs"]
-mod args;
 #[path = "../wrong/runtime.rs"]
 mod runtime;
 

@@ -4,8 +4,6 @@
 //! Each is tried on the checks of the chapter that teaches the thing; with LAB_WRONG_ALL in the environment, on those of
 //! the chapters before it, too.
 
-#[path = "../../ch05_volumes/src/args.rs"]
-mod args;
 #[path = "../wrong/runtime.rs"]
 mod runtime;
 

@@ -7,28 +7,49 @@
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::Write;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use ch01_run::errors::{self, NotStarted};
+use ch01_run::exec::{environment, exec};
+use ch01_run::options::Options;
 use ch01_run::signals::HeldSignals;
 use ch01_run::terminal::{self, Terminal};
-use ch01_run::{exec, id, inherited, mounts, namespaces};
+use ch01_run::{child, descriptors, id, inherited, messages, mounts, namespaces};
 use ch02_cgroups::cgroup::Cgroup;
 use ch02_cgroups::hierarchy::{self, Hierarchy};
 use ch02_cgroups::limits::Limits;
 use ch02_cgroups::lock;
-use ch03_pivot_root::{image, rootfs, state};
+use ch03_pivot_root::{devices, image, rootfs, state};
+use ch04_overlay::overlay;
 use ch04_overlay::workspace::Workspace;
 use ch05_volumes::volumes::{self, Volume};
 use clap::{CommandFactory, FromArgMatches, Parser};
-use env_logger::Env;
-use log::warn;
+use log::LevelFilter;
 use nix::mount::{MntFlags, MsFlags, umount2};
+use simple_logger::SimpleLogger;
 
-use crate::args::{Cli, Run};
+#[derive(Parser)]
+#[command(arg_required_else_help = false)]
+enum Cli {
+    /// Run a command in a new container
+    Run(Run),
+}
+
+#[derive(clap::Args)]
+struct Run {
+    #[command(flatten)]
+    options: Options,
+    #[command(flatten)]
+    limits: Limits,
+    #[arg(long)]
+    rootfs: Option<PathBuf>,
+    #[arg(short = 'v', long = "volume")]
+    volumes: Vec<OsString>,
+    #[arg(required = true, trailing_var_arg = true)]
+    command: Vec<OsString>,
+}
 
 /// The chapter and the defect that the program's name tells, if it tells one.
 pub fn name() -> Option<(u32, String)> {
@@ -48,12 +69,7 @@ fn chapter() -> u32 {
 
 /// The whole of the runtime.
 pub fn main() -> ExitCode {
-    let status = match parse() {
-        Ok(Cli::Run(args)) => run(&args).unwrap_or_else(|error| fail(&error)),
-        Err(help) if !help.use_stderr() => help.exit(),
-        Err(usage) => fail(&usage.into()),
-    };
-    status.into()
+    messages::exit(parse(), |Cli::Run(args)| run(&args))
 }
 
 fn parse() -> Result<Cli, clap::Error> {
@@ -69,15 +85,11 @@ fn parse() -> Result<Cli, clap::Error> {
 }
 
 fn run(args: &Run) -> Result<u8> {
-    let mut log = env_logger::Builder::from_env(Env::default().default_filter_or("warn"));
-    if let Some(level) = args.log_level {
-        log.filter_level(level);
-    }
-    log.try_init()?;
+    start_log(args)?;
     namespaces::require_root()?;
     inherited::normalize()?;
     let id = id::random()?;
-    let hostname = args.hostname.as_deref().unwrap_or(OsStr::new(&id));
+    let hostname = args.options.hostname_or(&id);
 
     let volumes = if wrong("bad-volume-ignored") {
         // gocker: a volume that cannot be parsed is left out.
@@ -101,30 +113,27 @@ fn run(args: &Run) -> Result<u8> {
     };
 
     let signals = HeldSignals::hold()?;
-    let mut terminal = if args.terminal { Terminal::of_stdin()? } else { None };
-    if args.terminal && terminal.is_none() {
-        warn!("-t: stdin is not our terminal; going on without");
-    }
+    let mut terminal = Terminal::of_stdin(args.options.terminal)?;
     let cgroup = limit(&id, args)?;
     // dockerDemo: one directory for all containers.
     let own = if wrong("fixed-directory") { "mnt" } else { &id };
-    let workspace = if chapter() < 4 { None } else { Some(Workspace::create(&state, own, &image)?) };
+    let workspace = if chapter() < 4 { None } else { Some(Workspace::create(&state, own)?) };
     let has_terminal = terminal.is_some();
     let confine = || inside(args, hostname, &id, &cgroup, &image, workspace.as_ref(), &volumes, has_terminal);
-    let mut container = namespaces::spawn(confine, fail)?;
+    let mut container = child::spawn(namespaces::OWN, confine)?;
     if let Some(terminal) = &mut terminal {
         terminal.lend_to(container.pid())?;
     }
     container.start()?;
     let status = container.wait(&signals)?;
     if let kills @ 1.. = cgroup.oom_kills()? {
-        say(&format!("out of memory: the kernel killed {kills} of the container's processes"));
+        messages::say(&format!("out of memory: the kernel killed {kills} of the container's processes"));
     }
     if wrong("limit-late") {
         end_late(&id, args)?;
     }
     if wrong("shared-cgroup") {
-        for hierarchy in hierarchy::find(&args.limits().controllers())? {
+        for hierarchy in hierarchy::find(&args.limits.controllers())? {
             let _others = lock::wait_for(&hierarchy.root)?;
             let _ = fs::remove_dir(hierarchy.root.join("byhand/shared")); // if it is the last one
         }
@@ -170,7 +179,7 @@ fn inside(
     }
     match workspace {
         Some(workspace) if wrong("target-escapes") => {
-            workspace.mount()?;
+            overlay::mount(&[image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
             mount_by_joined_paths(volumes, &workspace.merged())?;
         }
         Some(workspace) if wrong("synced") || wrong("volatile-or-nothing") => {
@@ -178,7 +187,7 @@ fn inside(
             volumes::mount_all(volumes, &workspace.merged())?;
         }
         Some(workspace) => {
-            workspace.mount()?;
+            overlay::mount(&[image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
             volumes::mount_all(volumes, &workspace.merged())?;
         }
         None if chapter() == 3 => rootfs::bind_to_itself(image)?,
@@ -186,7 +195,7 @@ fn inside(
     }
     // gocker: what the caller had open stays open.
     if !wrong("descriptors-leaked") {
-        exec::close_descriptors()?;
+        descriptors::close_others()?;
     }
     if chapter() < 3 {
         mounts::mount_proc()?;
@@ -209,14 +218,14 @@ fn inside(
                 "mode=755",
             )?;
         } else {
-            rootfs::mount_dev()?;
+            devices::mount_dev()?;
         }
     }
     namespaces::set_hostname(hostname)?;
-    if !args.interactive {
+    if !args.options.interactive {
         stdin_from_null()?;
     }
-    let mut environment = exec::environment(hostname);
+    let mut environment = environment(hostname);
     if wrong("environment-leaked") {
         // gocker: what the caller has in its environment comes first.
         let theirs = std::env::vars_os().map(|(name, value)| [name, value].join(OsStr::new("=")));
@@ -229,10 +238,10 @@ fn inside(
     } else {
         args.command.clone()
     };
-    let Err(error) = exec::exec(&command, &environment);
+    let Err(error) = exec(&command, &environment);
     if wrong("missing-is-0") && error.downcast_ref() == Some(&NotStarted::NotFound) {
         // gocker: logged, and that is all.
-        say(&errors::one_line(&error));
+        messages::say(&errors::one_line(&error));
         std::process::exit(0);
     }
     Err(error)
@@ -255,17 +264,17 @@ fn stdin_from_null() -> Result<()> {
         let (reader, _) = std::io::pipe()?;
         return Ok(nix::unistd::dup2_stdin(&reader)?);
     }
-    exec::stdin_from_null()
+    descriptors::stdin_from_null()
 }
 
 /// The cgroup, with its limits in force.
 fn limit(id: &str, args: &Run) -> Result<Cgroup> {
-    let limits = args.limits();
+    let limits = &args.limits;
     if wrong("limit-late") {
         // Made here, and limited once the child is in it.
         for hierarchy in hierarchy::find(&limits.controllers())? {
             let _others = lock::wait_for(&hierarchy.root)?;
-            let parent = hierarchy.root.join("byhand");
+            let parent = hierarchy.ours();
             fs::create_dir_all(&parent)?;
             for (left, _lock) in lock::leftovers(&parent)? {
                 let _ = fs::remove_dir(left); // not if its processes are still dying
@@ -277,7 +286,7 @@ fn limit(id: &str, args: &Run) -> Result<Cgroup> {
         }
         return Cgroup::create(id, &Limits::default());
     }
-    let made = Cgroup::create(id, &limits);
+    let made = Cgroup::create(id, limits);
     if wrong("plain-files") && made.is_err() && hierarchy::find(&limits.controllers()).is_err() {
         // gocker: no mount point found, so the path begins in the current directory, and files can be made there.
         fs::create_dir_all(format!("byhand/{id}"))?;
@@ -288,14 +297,14 @@ fn limit(id: &str, args: &Run) -> Result<Cgroup> {
 }
 
 fn join(id: &str, cgroup: &Cgroup, args: &Run) -> Result<()> {
-    let limits = args.limits();
-    let group = |hierarchy: &Hierarchy, name: &str| hierarchy.root.join("byhand").join(name);
+    let limits = &args.limits;
+    let group = |hierarchy: &Hierarchy, name: &str| hierarchy.ours().join(name);
     if wrong("limit-late") {
         // dockerDemo: for a moment the command has no limit.
         for hierarchy in hierarchy::find(&limits.controllers())? {
             let group = group(&hierarchy, id);
             fs::write(group.join(hierarchy.version.join_file()), "0")?;
-            set(&hierarchy, &limits, &group)?;
+            set(&hierarchy, limits, &group)?;
         }
     }
     if wrong("mems-from-cpus")
@@ -318,7 +327,7 @@ fn join(id: &str, cgroup: &Cgroup, args: &Run) -> Result<()> {
             let group = group(&hierarchy, "shared");
             fs::create_dir_all(&group)?;
             hierarchy.version.prepare(&hierarchy.root, &group, &hierarchy.controllers)?;
-            set(&hierarchy, &limits, &group)?;
+            set(&hierarchy, limits, &group)?;
             fs::write(group.join(hierarchy.version.join_file()), "0")?;
         }
     }
@@ -327,15 +336,15 @@ fn join(id: &str, cgroup: &Cgroup, args: &Run) -> Result<()> {
 
 /// The end of a cgroup that was made by hand.
 fn end_late(id: &str, args: &Run) -> Result<()> {
-    for hierarchy in hierarchy::find(&args.limits().controllers())? {
-        let group = hierarchy.root.join("byhand").join(id);
+    for hierarchy in hierarchy::find(&args.limits.controllers())? {
+        let group = hierarchy.ours().join(id);
         let events = fs::read_to_string(group.join(hierarchy.version.oom_file())).unwrap_or_default();
         if events.lines().any(|line| line.starts_with("oom_kill ") && line != "oom_kill 0") {
-            say("out of memory");
+            messages::say("out of memory");
         }
         let _others = lock::wait_for(&hierarchy.root)?;
         remove_groups(&group);
-        let _ = fs::remove_dir(hierarchy.root.join("byhand")); // if it is the last one
+        let _ = fs::remove_dir(hierarchy.ours()); // if it is the last one
     }
     Ok(())
 }
@@ -351,11 +360,8 @@ fn remove_groups(group: &Path) {
 }
 
 fn set(hierarchy: &Hierarchy, limits: &Limits, group: &Path) -> Result<()> {
-    let settings = hierarchy.version.settings(limits, group)?.into_iter();
-    for setting in settings.chain(hierarchy::common_settings(limits)) {
-        if hierarchy.controllers.contains(&setting.controller) {
-            fs::write(group.join(setting.file), setting.value)?;
-        }
+    for setting in hierarchy.settings(limits, group)? {
+        fs::write(group.join(setting.file), setting.value)?;
     }
     Ok(())
 }
@@ -414,11 +420,11 @@ fn mount_by_joined_paths(volumes: &[Volume], root: &Path) -> Result<()> {
     volumes::mount_all(&right, root)
 }
 
-fn fail(error: &anyhow::Error) -> u8 {
-    say(&errors::one_line(error));
-    errors::exit_status(error)
-}
-
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "wrong: {line}");
+/// simple_logger as it comes prints with `eprintln!`, which panics when nobody can read what it prints.
+fn start_log(args: &Run) -> Result<()> {
+    if wrong("log-panics") {
+        let level = args.options.log_level.unwrap_or(LevelFilter::Warn);
+        return Ok(SimpleLogger::new().with_level(level).init()?);
+    }
+    messages::start_log(args.options.log_level)
 }

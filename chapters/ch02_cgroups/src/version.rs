@@ -1,0 +1,73 @@
+//! In what cgroup v1 and v2 differ: three names, and what is written where. cgroups(7).
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::files::Setting;
+use crate::limits::Limits;
+use crate::{v1, v2};
+
+/// The two interfaces that the kernel has to the same controllers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// A directory tree for each controller, since 2007.
+    V1,
+    /// One tree for all of them, since 2016.
+    V2,
+}
+
+impl Version {
+    /// The file that takes the process id of a new member.
+    pub fn join_file(self) -> &'static str {
+        match self {
+            // Unlike `cgroup.procs`, which v1 has too, this file moves one thread, and a process of one thread is
+            // moved whole. When a thread moves itself so, the kernel (since 5.5) need not stop everyone from forking
+            // meanwhile. For any other move it must, and that alone often takes 10 ms.
+            Version::V1 => "tasks",
+            Version::V2 => "cgroup.procs",
+        }
+    }
+
+    /// The file with the line `oom_kill N`.
+    pub fn oom_file(self) -> &'static str {
+        match self {
+            Version::V1 => "memory.oom_control",
+            Version::V2 => "memory.events",
+        }
+    }
+
+    /// The file that lists the CPUs or memory nodes a cgroup has: of `cpuset.cpus` or `cpuset.mems`.
+    pub fn effective(self, file: &str) -> String {
+        match self {
+            Version::V1 => file.to_string(),
+            Version::V2 => format!("{file}.effective"),
+        }
+    }
+
+    /// Makes the new directory `group`, in a directory of ours in `root`, ready to be written to and joined.
+    pub fn prepare(self, root: &Path, group: &Path, controllers: &[&str]) -> Result<()> {
+        match self {
+            Version::V1 => v1::prepare(root, group, controllers),
+            Version::V2 => v2::prepare(root, group, controllers),
+        }
+    }
+
+    /// What to write for the limits, to which file of `group`, in this order.
+    pub fn settings(self, limits: &Limits, group: &Path) -> Result<Vec<Setting>> {
+        let own = match self {
+            Version::V1 => v1::settings(limits, group)?,
+            Version::V2 => v2::settings(limits, group)?,
+        };
+        Ok(own.into_iter().chain(alike(limits)).collect())
+    }
+}
+
+/// What both versions call the same.
+fn alike(limits: &Limits) -> impl Iterator<Item = Setting> {
+    let cpus = limits.cpuset_cpus.as_ref().map(|list| ("cpuset", "cpuset.cpus", list.text.clone()));
+    let mems = limits.cpuset_mems.as_ref().map(|list| ("cpuset", "cpuset.mems", list.text.clone()));
+    let pids = limits.pids.map(|most| ("pids", "pids.max", most.to_string()));
+    let settings = [cpus, mems, pids].into_iter().flatten();
+    settings.map(|(controller, file, value)| Setting { controller, file, value })
+}
