@@ -1,0 +1,96 @@
+//! What a page writes to include code, and the file that it means.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::source::{Lines, Source};
+
+/// What `{{#item …}}` stands for.
+#[derive(Debug, Clone)]
+pub struct Include {
+    /// The file.
+    pub source: Rc<Source>,
+    /// Its lines.
+    pub lines: Lines,
+}
+
+/// The inside of an `{{#item …}}` that a line consists of.
+pub fn item(line: &str) -> Option<&str> {
+    Some(line.trim().strip_prefix("{{#item ")?.strip_suffix("}}")?.trim())
+}
+
+/// The chapters' files, each read once.
+#[derive(Debug)]
+pub struct Library {
+    root: PathBuf,
+    sources: RefCell<BTreeMap<String, Rc<Source>>>,
+}
+
+impl Library {
+    /// The chapters of the repository whose top this is.
+    pub fn new(root: &Path) -> Library {
+        Library { root: root.to_path_buf(), sources: RefCell::default() }
+    }
+
+    /// Reads a file, given by its path below the top.
+    pub fn source(&self, path: &str) -> Result<Rc<Source>> {
+        if let Some(source) = self.sources.borrow().get(path) {
+            return Ok(source.clone());
+        }
+        let text = fs::read_to_string(self.root.join(path)).with_context(|| format!("reading {path}"))?;
+        let source = Rc::new(Source::parse(path, &text)?);
+        self.sources.borrow_mut().insert(path.to_string(), source.clone());
+        Ok(source)
+    }
+
+    /// What stands inside `{{#item …}}`: `crate::module::name`, or `crate::module: name, name`.
+    pub fn include(&self, inside: &str) -> Result<Include> {
+        let (source, names) = match inside.split_once(": ") {
+            Some((module, names)) => (self.module(module.trim())?, names.split(',').map(str::trim).collect()),
+            None => self.longest_module(inside)?,
+        };
+        let source = self.source(&source)?;
+        let mut lines = Lines::new();
+        for name in names {
+            lines.extend(source.lines_of(name)?);
+        }
+        Ok(Include { source, lines })
+    }
+
+    /// The file of a module.
+    fn module(&self, module: &str) -> Result<String> {
+        let paths = paths(module)?;
+        let found = paths.iter().find(|path| self.root.join(path).is_file());
+        found.cloned().with_context(|| format!("no module {module}: there is no {}", paths.join(", and no ")))
+    }
+
+    /// Where module and name are not told apart: as much as possible is the module.
+    fn longest_module<'a>(&self, path: &'a str) -> Result<(String, Vec<&'a str>)> {
+        for (at, _) in path.rmatch_indices("::") {
+            if let Ok(file) = self.module(&path[..at]) {
+                return Ok((file, vec![&path[at + 2..]]));
+            }
+        }
+        bail!("{path:?} is not `crate::module::name`, nor `crate::module: name, name`");
+    }
+}
+
+/// The files that a module may be in: those of a library, `main` and `examples::name`.
+fn paths(module: &str) -> Result<Vec<String>> {
+    let parts: Vec<_> = module.split("::").collect();
+    let is_name = |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_');
+    ensure!(parts.iter().all(is_name), "{module:?} is no module");
+    let (chapter, rest) = (parts[0], parts[1..].join("/"));
+    Ok(match parts[1..] {
+        [] => vec![format!("chapters/{chapter}/src/lib.rs")],
+        ["examples", ..] => vec![format!("chapters/{chapter}/{rest}.rs")],
+        _ => {
+            vec![format!("chapters/{chapter}/src/{rest}.rs"), format!("chapters/{chapter}/src/{rest}/mod.rs")]
+        }
+    })
+}
