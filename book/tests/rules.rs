@@ -7,8 +7,10 @@ use std::path::{Component, Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use book::page::Page;
-use book::sources::{CHAPTERS, Source};
-use book::{generated, learner, markdown, messages, repo};
+use book::sources::{self, CHAPTERS, library};
+use book::{generated, markdown, messages, repo};
+use items::include;
+use items::source::Lines;
 use libtest_mimic::{Arguments, Trial};
 
 /// The headings of a chapter, in their order.
@@ -40,9 +42,10 @@ fn main() -> ExitCode {
     let trials = trials![
         code_is_only_included,
         what_is_included_exists,
-        every_anchor_is_used,
         every_drawing_diff_and_break_is_used,
         every_line_of_a_chapter_is_on_its_page,
+        every_line_of_a_chapter_belongs_to_an_item,
+        no_code_carries_marks_of_the_book,
         every_break_applies,
         links_lead_somewhere,
         every_check_is_explained_once,
@@ -77,14 +80,19 @@ fn normal(path: &Path) -> PathBuf {
     out
 }
 
-/// All includes of the pages: page, line's index, path below the top of the repository, anchor.
-fn includes() -> Vec<(Page, usize, String, Option<String>)> {
+/// The path in an `{{#include …}}`, by which drawings and diffs get into a page.
+fn included(line: &str) -> Option<&str> {
+    Some(line.trim().strip_prefix("{{#include ")?.strip_suffix("}}")?.trim())
+}
+
+/// All files that pages include whole: page, line's index, path below the top of the repository.
+fn includes() -> Vec<(Page, usize, String)> {
     let mut all = Vec::new();
     for page in Page::all().unwrap() {
         for (index, line) in page.lines.iter().enumerate() {
-            if let Some(include) = learner::include(line) {
-                let path = normal(&Path::new("book/src").join(&include.path));
-                all.push((page.clone(), index, path.display().to_string(), include.anchor));
+            if let Some(path) = included(line) {
+                let path = normal(&Path::new("book/src").join(path));
+                all.push((page.clone(), index, path.display().to_string()));
             }
         }
     }
@@ -98,10 +106,9 @@ fn code_is_only_included() {
             let info = block.info.first().map(String::as_str).unwrap_or_default();
             for index in block.start..block.end {
                 let line = &page.lines[index];
-                let include = learner::include(line);
                 let good = match info {
-                    "rust" => line.is_empty() || include.is_some_and(|include| include.anchor.is_some()),
-                    "diff" => include.is_some(),
+                    "rust" => line.is_empty() || include::item(line).is_some(),
+                    "diff" => included(line).is_some(),
                     _ => true,
                 };
                 if !good {
@@ -116,7 +123,7 @@ fn code_is_only_included() {
             }
         }
         for (index, line) in page.lines.iter().enumerate() {
-            if line.contains("{{#") && learner::include(line).is_none() {
+            if line.contains("{{#") && included(line).is_none() && include::item(line).is_none() {
                 wrong.push(format!("{}: not an include on a line of its own: {line:?}", page.place(index)));
             }
         }
@@ -126,36 +133,24 @@ fn code_is_only_included() {
 
 fn what_is_included_exists() {
     let mut wrong = Vec::new();
-    for (page, index, path, anchor) in includes() {
-        let place = page.place(index);
-        let result = match anchor {
-            Some(name) => Source::read(&path).and_then(|source| source.anchor(&name).cloned()).map(drop),
-            None => repo::read(&repo::root().join(&path)).map(drop),
-        };
-        wrong.extend(result.err().map(|error| format!("{place}: {error:#}")));
+    for (page, index, path) in includes() {
+        let result = repo::read(&repo::root().join(&path));
+        wrong.extend(result.err().map(|error| format!("{}: {error:#}", page.place(index))));
     }
-    none(wrong);
-}
-
-fn every_anchor_is_used() {
-    let used: BTreeSet<_> = includes().into_iter().map(|(_, _, path, anchor)| (path, anchor)).collect();
-    let mut wrong = Vec::new();
-    for chapter in CHAPTERS {
-        for source in Source::of_chapter(chapter).unwrap() {
-            let path = source.path.display().to_string();
-            for anchor in &source.anchors {
-                let is_used = used.contains(&(path.clone(), Some(anchor.name.clone())));
-                if !is_used {
-                    wrong.push(format!("{path}: no page includes {}", anchor.name));
-                }
-            }
+    let library = library();
+    for page in Page::all().unwrap() {
+        for (index, line) in page.lines.iter().enumerate() {
+            let result = include::item(line).map(|inside| library.include(inside));
+            wrong.extend(
+                result.and_then(Result::err).map(|error| format!("{}: {error:#}", page.place(index))),
+            );
         }
     }
     none(wrong);
 }
 
 fn every_drawing_diff_and_break_is_used() {
-    let used: BTreeSet<_> = includes().into_iter().map(|(_, _, path, _)| path).collect();
+    let used: BTreeSet<_> = includes().into_iter().map(|(_, _, path)| path).collect();
     let files = repo::files().unwrap().into_iter().filter_map(|file| file.to_str().map(String::from));
     let mut wanted: BTreeSet<String> = files.filter(|file| file.starts_with("book/breaks/")).collect();
     let root = repo::root();
@@ -166,21 +161,55 @@ fn every_drawing_diff_and_break_is_used() {
 }
 
 fn every_line_of_a_chapter_is_on_its_page() {
+    let library = library();
     let mut wrong = Vec::new();
-    let includes = includes();
     for chapter in CHAPTERS {
-        for source in Source::of_chapter(chapter).unwrap() {
-            let path = source.path.display().to_string();
-            let anchors =
-                includes.iter().filter(|(page, _, file, _)| page.name == page_of(chapter) && *file == path);
-            let shown: Vec<_> =
-                anchors.filter_map(|(.., anchor)| source.anchor(anchor.as_deref()?).ok()).collect();
-            for index in source.taught() {
-                let line = &source.lines[index];
-                let is_shown = shown.iter().any(|anchor| (anchor.start..anchor.end).contains(&index));
-                if !is_shown && !line.trim().is_empty() {
-                    wrong.push(format!("{path}:{}: not on the page: {}", index + 1, line.trim()));
-                }
+        let mut shown: BTreeMap<String, Lines> = BTreeMap::new();
+        for inside in
+            Page::named(&page_of(chapter)).unwrap().lines.iter().filter_map(|line| include::item(line))
+        {
+            if let Ok(include) = library.include(inside) {
+                shown.entry(include.source.path.clone()).or_default().extend(include.lines);
+            }
+        }
+        for source in sources::of_chapter(&library, chapter).unwrap() {
+            let shown = shown.get(&source.path).cloned().unwrap_or_default();
+            for index in source.taught().difference(&shown) {
+                let line = source.lines[*index].trim();
+                wrong.push(format!("{}:{}: not on the page: {line}", source.path, index + 1));
+            }
+        }
+    }
+    none(wrong);
+}
+
+/// Else no include could show it.
+fn every_line_of_a_chapter_belongs_to_an_item() {
+    let library = library();
+    let mut wrong = Vec::new();
+    for chapter in CHAPTERS {
+        for source in sources::of_chapter(&library, chapter).unwrap() {
+            for index in source.strays() {
+                let line = source.lines[index].trim();
+                wrong.push(format!(
+                    "{}:{}: a comment that stands above nothing: {line}",
+                    source.path,
+                    index + 1
+                ));
+            }
+        }
+    }
+    none(wrong);
+}
+
+/// Those of mdBook, by which one includes parts of a file. Ours goes by the names of items.
+fn no_code_carries_marks_of_the_book() {
+    let mut wrong = Vec::new();
+    for file in repo::files().unwrap().into_iter().filter(|file| file.starts_with("chapters")) {
+        let bytes = std::fs::read(repo::root().join(&file)).unwrap();
+        for (index, line) in String::from_utf8_lossy(&bytes).lines().enumerate() {
+            if line.contains("ANCHOR") {
+                wrong.push(format!("{}:{}: {}", file.display(), index + 1, line.trim()));
             }
         }
     }

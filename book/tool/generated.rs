@@ -9,7 +9,6 @@ use pikchr::{Pikchr, PikchrFlags};
 use similar::TextDiff;
 
 use crate::repo;
-use crate::sources::Source;
 
 /// The chapters whose `main.rs` a diff shows, and the one it is compared with.
 const DIFFS: [(&str, &str); 5] = [
@@ -97,6 +96,6 @@ pub fn drawing(source: &str) -> Result<String> {
 
 fn diff(earlier: &str, chapter: &str) -> Result<String> {
     let [one, other] = [earlier, chapter].map(|name| format!("chapters/{name}/src/main.rs"));
-    let (old, new) = (Source::read(&one)?.plain(), Source::read(&other)?.plain());
+    let (old, new) = (repo::read(&repo::root().join(&one))?, repo::read(&repo::root().join(&other))?);
     Ok(TextDiff::from_lines(&old, &new).unified_diff().context_radius(3).header(&one, &other).to_string())
 }

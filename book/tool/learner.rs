@@ -5,10 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use items::include::{self, Include};
+use items::written::Written;
 
 use crate::page::Page;
 use crate::repo;
-use crate::sources::{Source, is_anchor};
+use crate::sources::{self, library};
 
 /// The pages whose code a learner types, with the chapters they are of. aufs is read, not typed.
 pub const TYPED: [(&str, &str); 5] = [
@@ -35,53 +37,6 @@ pub struct Stop {
     pub is_last: bool,
 }
 
-/// An `{{#include PATH:ANCHOR}}` of a page.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Include {
-    /// As written, relative to the page.
-    pub path: String,
-    /// Behind the colon, if there is one.
-    pub anchor: Option<String>,
-}
-
-/// The include that a line consists of.
-pub fn include(line: &str) -> Option<Include> {
-    let inside = line.trim().strip_prefix("{{#include")?.strip_suffix("}}")?.trim();
-    let (path, anchor) = match inside.split_once(':') {
-        Some((path, anchor)) => (path, Some(anchor.to_string())),
-        None => (inside, None),
-    };
-    Some(Include { path: path.to_string(), anchor })
-}
-
-/// What has been included of one file.
-struct Typed {
-    source: Source,
-    lines: Vec<bool>,
-}
-
-impl Typed {
-    /// The lines so far, in the file's order, with the empty ones between them.
-    fn text(&self) -> String {
-        let mut text = String::new();
-        let mut gap = false;
-        for index in self.source.taught() {
-            let line = &self.source.lines[index];
-            if line.is_empty() {
-                gap = !text.is_empty();
-            } else if self.lines[index] {
-                if gap {
-                    text.push('\n');
-                }
-                gap = false;
-                text.push_str(line);
-                text.push('\n');
-            }
-        }
-        text
-    }
-}
-
 /// Without the `//!` lines at the top, which speak of the chapter.
 fn without_head(text: &str) -> String {
     let rest = text.lines().skip_while(|line| line.starts_with("//!") || line.is_empty());
@@ -90,7 +45,8 @@ fn without_head(text: &str) -> String {
 
 /// All stops of the pages, in their order.
 pub fn stops() -> Result<Vec<Stop>> {
-    let mut typed: BTreeMap<String, Typed> = BTreeMap::new();
+    let library = library();
+    let mut typed: BTreeMap<String, Written> = BTreeMap::new();
     let mut stops = Vec::new();
     for (name, chapter) in TYPED {
         let page = Page::named(name)?;
@@ -98,8 +54,7 @@ pub fn stops() -> Result<Vec<Stop>> {
         let in_block = |index: usize, word: &str| {
             blocks.iter().any(|block| block.is(word) && (block.start..block.end).contains(&index))
         };
-        let code = (0..page.lines.len())
-            .rfind(|index| in_block(*index, "rust") && include(&page.lines[*index]).is_some());
+        let code = (0..page.lines.len()).rfind(|index| include::item(&page.lines[*index]).is_some());
         let mut mine = Vec::new();
         for (index, line) in page.lines.iter().enumerate() {
             if Page::mark(line, "stop").is_some() && !in_block(index, "console") {
@@ -107,19 +62,12 @@ pub fn stops() -> Result<Vec<Stop>> {
                 let is_last = code.is_none_or(|code| code < index);
                 mine.push(Stop { place: page.place(index), page: name, files, is_last });
             }
-            let Some(Include { path, anchor: Some(anchor) }) = include(line) else { continue };
-            let Some(path) = path.strip_prefix("../../") else { continue };
-            if !in_block(index, "rust") || !path.starts_with(&format!("chapters/{chapter}/")) {
-                continue;
+            let Some(inside) = include::item(line) else { continue };
+            let Include { source, lines } = library.include(inside).with_context(|| page.place(index))?;
+            if source.path.starts_with(&format!("chapters/{chapter}/")) {
+                let file = typed.entry(source.path.clone()).or_insert_with(|| Written::new(source));
+                file.lines.extend(lines);
             }
-            if !typed.contains_key(path) {
-                let source = Source::read(path).with_context(|| page.place(index))?;
-                let lines = vec![false; source.lines.len()];
-                typed.insert(path.to_string(), Typed { source, lines });
-            }
-            let Some(file) = typed.get_mut(path) else { continue };
-            let anchor = file.source.anchor(&anchor).with_context(|| page.place(index))?.clone();
-            file.lines[anchor.start..anchor.end].fill(true);
         }
         stops.extend(mine);
     }
@@ -127,7 +75,7 @@ pub fn stops() -> Result<Vec<Stop>> {
 }
 
 /// The crate's files: the template's, and over them what has been typed.
-fn assemble(typed: &BTreeMap<String, Typed>) -> Result<BTreeMap<PathBuf, String>> {
+fn assemble(typed: &BTreeMap<String, Written>) -> Result<BTreeMap<PathBuf, String>> {
     let mut files = BTreeMap::new();
     let template = "chapters/lab/template/";
     for file in repo::files()? {
@@ -143,20 +91,16 @@ fn assemble(typed: &BTreeMap<String, Typed>) -> Result<BTreeMap<PathBuf, String>
     // In the order of the chapters, so that a later main.rs takes the place of an earlier one.
     for (path, file) in typed {
         let text = file.text();
-        match path.rsplit('/').next() {
-            Some("lib.rs") => modules += &format!("\n{}", without_head(&text)),
-            Some("main.rs") => {
-                let _ =
-                    files.insert(main.to_path_buf(), format!("{}\n{MAIN_MARK}{tail}", without_head(&text)));
+        let name = path.splitn(3, '/').nth(2).with_context(|| format!("{path} is not below a chapter"))?;
+        match Path::new(name) {
+            name if name == lib => modules += &format!("\n{}", without_head(&text)),
+            name if name == main => {
+                files.insert(main.to_path_buf(), format!("{}\n{MAIN_MARK}{tail}", without_head(&text)));
             }
-            Some("args.rs") => {
-                let _ = files.insert(PathBuf::from("src/args.rs"), text);
+            name => {
+                let old = files.insert(name.to_path_buf(), text);
+                ensure!(old.is_none(), "{path}: an earlier chapter has a {} too", name.display());
             }
-            Some(name) => {
-                let old = files.insert(Path::new("src").join(name), text);
-                ensure!(old.is_none(), "{path}: an earlier chapter has a {name} too");
-            }
-            None => {}
         }
     }
     files.insert(lib.to_path_buf(), modules);
@@ -167,11 +111,12 @@ fn assemble(typed: &BTreeMap<String, Typed>) -> Result<BTreeMap<PathBuf, String>
 /// has of them.
 pub fn complete(chapter: usize) -> Result<BTreeMap<PathBuf, String>> {
     ensure!((1..=TYPED.len()).contains(&chapter), "chapters are 1 to {}", TYPED.len());
+    let library = library();
     let mut typed = BTreeMap::new();
     for (_, name) in &TYPED[..chapter] {
-        for source in Source::of_chapter(name)? {
-            let lines = source.lines.iter().map(|line| !is_anchor(line)).collect();
-            typed.insert(source.path.display().to_string(), Typed { source, lines });
+        for source in sources::of_chapter(&library, name)? {
+            let lines = source.taught();
+            typed.insert(source.path.clone(), Written { source, lines });
         }
     }
     assemble(&typed)

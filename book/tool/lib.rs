@@ -2,7 +2,7 @@
 //!
 //! [`page`] reads the Markdown. [`transcript`] types a page's console blocks into real terminals ([`terminal`]) on a
 //! small machine of their own ([`stage`]) and compares what appears. [`generated`] makes drawings and diffs. [`learner`] puts
-//! the code of the pages together as a learner types it. [`sources`] knows the anchors in the chapters, [`repo`] where things are.
+//! the code of the pages together as a learner types it. [`sources`] has the chapters' code, [`repo`] knows where things are.
 
 pub mod generated;
 pub mod learner;

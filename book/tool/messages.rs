@@ -1,9 +1,10 @@
 //! What the chapters can tell a user: the sentences in their sources.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use proc_macro2::{TokenStream, TokenTree};
 use regex_lite::Regex;
 
-use crate::sources::{CHAPTERS, Source};
+use crate::sources::{self, CHAPTERS, library};
 
 /// A sentence that a chapter can print.
 #[derive(Debug, Clone)]
@@ -18,87 +19,74 @@ pub struct Message {
 
 /// All sentences: every string with a space in it, but for the debug log's calls and what is only taken apart.
 pub fn all() -> Result<Vec<Message>> {
+    let library = library();
     let mut messages: Vec<Message> = Vec::new();
     for chapter in CHAPTERS {
-        for source in Source::of_chapter(chapter)? {
+        for source in sources::of_chapter(&library, chapter)? {
             let taught = source.taught();
-            let end = taught.last().map_or(0, |last| last + 1);
-            let text = source.lines[..end].join("\n");
-            for (at, before, literal) in strings(&text) {
-                if !is_message(&before, &literal) || messages.iter().any(|other| other.text == literal) {
+            for Literal { line, call, text } in strings(&source.lines.join("\n"))? {
+                if !taught.contains(&line)
+                    || !is_message(&call, &text)
+                    || messages.iter().any(|other| other.text == text)
+                {
                     continue;
                 }
-                let line = text[..at].lines().count();
-                let place = format!("{}:{line}", source.path.display());
-                let printed = pattern(&literal).with_context(|| place.clone())?;
-                messages.push(Message { place, text: literal, printed });
+                let place = format!("{}:{}", source.path, line + 1);
+                let printed = pattern(&text).with_context(|| place.clone())?;
+                messages.push(Message { place, text, printed });
             }
         }
     }
     Ok(messages)
 }
 
-/// The string literals of a source: where, the code right before, the text.
-fn strings(source: &str) -> Vec<(usize, String, String)> {
-    let mut found = Vec::new();
-    let mut characters = source.char_indices().peekable();
-    let mut code = String::new();
-    while let Some((at, character)) = characters.next() {
-        match character {
-            '/' if characters.peek().is_some_and(|(_, next)| *next == '/') => {
-                while characters.peek().is_some_and(|(_, next)| *next != '\n') {
-                    characters.next();
-                }
-            }
-            '\'' => {
-                // A character, perhaps a quote, or a lifetime.
-                let rest = &source[at + 1..];
-                let length = if rest.starts_with('\\') {
-                    rest[2..].find('\'').map(|end| end + 3)
-                } else {
-                    rest.chars()
-                        .next()
-                        .filter(|c| rest[c.len_utf8()..].starts_with('\''))
-                        .map(|c| c.len_utf8() + 1)
-                };
-                for _ in 0..length.map_or(0, |length| rest[..length].chars().count()) {
-                    characters.next();
-                }
-            }
-            '"' => {
-                let mut text = String::new();
-                while let Some((_, inside)) = characters.next() {
-                    match inside {
-                        '"' => break,
-                        '\\' => match characters.next() {
-                            Some((_, '\n')) => {
-                                while characters.peek().is_some_and(|(_, next)| next.is_whitespace()) {
-                                    characters.next();
-                                }
-                            }
-                            Some((_, 'n')) => text.push('\n'),
-                            Some((_, other)) => text.push(other),
-                            None => {}
-                        },
-                        other => text.push(other),
-                    }
-                }
-                found.push((at, code.clone(), text));
-                code += "\"\"";
-            }
-            other => code.push(other),
-        }
-    }
-    found
+/// A string in a source.
+struct Literal {
+    /// Index of its line.
+    line: usize,
+    /// If it is the first argument of a call: `debug!`, `join`.
+    call: String,
+    text: String,
 }
 
-fn is_message(before: &str, literal: &str) -> bool {
-    let before = before.trim_end();
-    let not_printed = ["debug!(", "strip_prefix(", "trim_start_matches(", "join("];
+/// The strings of a source, those that macros get included. Docs are none.
+fn strings(source: &str) -> Result<Vec<Literal>> {
+    let tokens: TokenStream = source.parse().map_err(|error| anyhow!("this is no Rust: {error}"))?;
+    let mut found = Vec::new();
+    find_strings(tokens, "", &mut found);
+    Ok(found)
+}
+
+fn find_strings(tokens: TokenStream, call: &str, found: &mut Vec<Literal>) {
+    let mut before = String::new();
+    for (index, token) in tokens.into_iter().enumerate() {
+        match token {
+            // `#[doc = "…"]` is what `///` is to the compiler.
+            TokenTree::Group(group) if !group.stream().to_string().starts_with("doc =") => {
+                find_strings(group.stream(), &before, found);
+                before.clear();
+            }
+            TokenTree::Ident(name) => before = name.to_string(),
+            TokenTree::Punct(sign) if sign.as_char() == '!' => before.push('!'),
+            TokenTree::Literal(literal) => {
+                let line = literal.span().start().line - 1;
+                if let syn::Lit::Str(string) = syn::Lit::new(literal) {
+                    let call = if index == 0 { call.to_string() } else { String::new() };
+                    found.push(Literal { line, call, text: string.value() });
+                }
+                before.clear();
+            }
+            _ => before.clear(),
+        }
+    }
+}
+
+fn is_message(call: &str, literal: &str) -> bool {
+    let not_printed = ["debug!", "strip_prefix", "trim_start_matches", "join"];
     let words = fixed(literal).concat();
     literal.contains(' ')
         && words.split(|c: char| !c.is_alphabetic()).any(|word| word.len() > 2)
-        && !not_printed.iter().any(|call| before.ends_with(call))
+        && !not_printed.contains(&call)
         // A file's own words, which are looked for and not printed.
         && !literal.ends_with(' ')
 }
@@ -136,9 +124,11 @@ mod tests {
 
     #[test]
     fn strings_of_a_source() {
-        let source = "a(\"b \\\"c\\\" {d}\", '\"', 'x) // \"no\"\n\"e \\\n   f\"";
-        let texts: Vec<_> = strings(source).into_iter().map(|(_, _, text)| text).collect();
-        assert_eq!(texts, ["b \"c\" {d}", "e f"]);
+        let source = "/// \"no\"\nfn f() {\n a!(\"b \\\"c\\\" {d}\", '\"'); // \"no\"\n x.join(y, r\"e\", \"f \\\n   g\");}";
+        let found = strings(source).unwrap();
+        let found: Vec<_> =
+            found.iter().map(|one| (one.line, one.call.as_str(), one.text.as_str())).collect();
+        assert_eq!(found, [(2, "a!", "b \"c\" {d}"), (3, "", "e"), (3, "", "f g")]);
     }
 
     #[test]
@@ -149,8 +139,8 @@ mod tests {
 
     #[test]
     fn what_is_a_message() {
-        assert!(is_message("x.context(", "making / private"));
-        assert!(!is_message("debug!(", "write a b"));
-        assert!(!is_message("format!(", "{}: {line}"));
+        assert!(is_message("context", "making / private"));
+        assert!(!is_message("debug!", "write a b"));
+        assert!(!is_message("format!", "{}: {line}"));
     }
 }
