@@ -177,7 +177,9 @@ impl Source {
             lines = called(Part::is_below);
         }
         if lines.is_empty() {
-            let names: Vec<_> = self.parts.iter().map(Part::name).filter(|name| *name != "docs").collect();
+            let is_use = name.starts_with("use ");
+            let like_it = self.parts.iter().filter(|part| (part.kind == Kind::Use) == is_use);
+            let names: Vec<_> = like_it.filter(|part| part.kind != Kind::Docs).map(Part::name).collect();
             bail!("{} has no {name:?}; there are: head, {}", self.path, names.join(", "));
         }
         Ok(lines)
