@@ -13,7 +13,7 @@ use crate::check;
 use crate::see::quoted;
 
 /// Its files, and whether they are programs. Cargo.lock is the book's own: it has the very versions that are tried.
-const FILES: [(&str, &str, bool); 9] = [
+const FILES: [(&str, &str, bool); 8] = [
     ("Cargo.toml", include_str!("../template/Cargo.toml"), false),
     ("Cargo.lock", include_str!("../../../Cargo.lock"), false),
     (".gitignore", include_str!("../template/.gitignore"), false),
@@ -22,7 +22,6 @@ const FILES: [(&str, &str, bool); 9] = [
     (".cargo/as-root", include_str!("../../../.cargo/as-root"), true),
     ("src/lib.rs", include_str!("../template/src/lib.rs"), false),
     ("src/main.rs", include_str!("../template/src/main.rs"), false),
-    ("src/args.rs", include_str!("../template/src/args.rs"), false),
 ];
 
 /// What `new` is told.

@@ -1,12 +1,23 @@
 //! The program. Each chapter of the book replaces it, from this line to the mark near the end.
 
-mod args;
-
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::Cli;
+#[derive(Parser)]
+#[command(arg_required_else_help = false)]
+enum Cli {
+    /// Run a command in a new container
+    Run(Run),
+}
+
+#[derive(clap::Args)]
+struct Run {
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true)]
+    command: Vec<OsString>,
+}
 
 fn main() -> ExitCode {
     let Cli::Run(args) = Cli::parse();
