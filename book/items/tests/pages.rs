@@ -98,6 +98,11 @@ fn places_in_a_file() {
             "examples/bare.rs, a new file ch01_run, line 1",
         ]
     );
+    // From a begun `impl` to below it: two places, though nothing old lies between them.
+    let mut again = Pages::new(&library, settings());
+    let text =
+        again.fill("ch01-run", &page(&["ch01_run::child: T::x", "ch01_run::child: T::y, two"])).unwrap();
+    assert!(captions(&text)[1].contains("in impl T, after x, and at the end"), "{text}");
     let text = pages.fill("ch02-cgroups", &page(&["ch02_cgroups::main::main"])).unwrap();
     assert_eq!(captions(&text), ["src/main.rs, in place of what is there ch02_cgroups, line 1"]);
 }
