@@ -10,10 +10,6 @@ use items::page::{Pages, Settings};
 use serde_json::Value;
 
 fn main() -> ExitCode {
-    // `items supports html`: the answer is yes for every format, since what comes out is plain Markdown.
-    if std::env::args().nth(1).as_deref() == Some("supports") {
-        return ExitCode::SUCCESS;
-    }
     match fill() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
