@@ -1,6 +1,6 @@
 //! Rust in the book by the names of its items, so that the code carries no marks of the book.
 //!
-//! [`source`] takes a file apart, [`include`] finds what a page asks for, [`written`] knows what a learner has by
+//! [`source`] takes a file apart, [`mod@include`] finds what a page asks for, [`written`] knows what a learner has by
 //! then, and [`page`] puts the code into the page and says above it where it goes. The program is an mdBook
 //! preprocessor.
 
