@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::Parser;
-use lab::{Chapter, bench, check, hint, new, report, watch};
+use lab::grader::{command, doctor, hint, new, one, report, watch};
+use lab::{Chapter, bench};
 
 #[derive(Parser)]
 #[command(name = "cargo lab", bin_name = "cargo lab")]
@@ -14,9 +16,9 @@ enum Cli {
     /// Make a crate of your own, to write along with the book
     New(new::Arguments),
     /// Try a runtime on the checks of a chapter and those before it
-    Check(check::Arguments),
+    Check(command::Arguments),
     /// The same, again on each build of the runtime
-    Watch(check::Arguments),
+    Watch(command::Arguments),
     /// What to think about for a check, and with 2 what to do
     Hint(hint::Arguments),
     /// Grade many submissions, and make a table
@@ -42,18 +44,28 @@ struct OneCheck {
     run_limit: u64,
 }
 
+/// The lab could not do its work.
+const NO_LAB: u8 = 2;
+
 fn main() -> ExitCode {
-    match Cli::parse() {
-        Cli::Doctor => lab::doctor::examine(),
-        Cli::New(arguments) => new::new(&arguments),
-        Cli::Check(arguments) => check::check(&arguments),
-        Cli::Watch(arguments) => watch::watch(&arguments),
-        Cli::Hint(arguments) => hint::hint(&arguments),
-        Cli::Report(arguments) => report::report(&arguments),
-        Cli::Bench(arguments) => bench::bench(&arguments),
-        Cli::OneCheck(one) => match lab::by_id(&one.id) {
-            Some(check) => lab::grade::inside(check, one.chapter, &one.runtime, &one.cgroup, one.run_limit),
+    carry_out(&Cli::parse()).unwrap_or_else(|error| {
+        eprintln!("lab: {error:#}");
+        NO_LAB.into()
+    })
+}
+
+fn carry_out(cli: &Cli) -> Result<ExitCode> {
+    match cli {
+        Cli::Doctor => Ok(doctor::examine()),
+        Cli::New(arguments) => new::new(arguments),
+        Cli::Check(arguments) => command::check(arguments),
+        Cli::Watch(arguments) => watch::watch(arguments),
+        Cli::Hint(arguments) => hint::hint(arguments),
+        Cli::Report(arguments) => report::report(arguments),
+        Cli::Bench(arguments) => bench::bench(arguments),
+        Cli::OneCheck(told) => Ok(match lab::by_id(&told.id) {
+            Some(check) => one::inside(check, told.chapter, &told.runtime, &told.cgroup, told.run_limit),
             None => ExitCode::FAILURE,
-        },
+        }),
     }
 }

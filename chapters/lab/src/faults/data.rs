@@ -9,14 +9,14 @@ use nix::sys::signal::Signal;
 
 use super::scene::{Kind, Scene};
 use super::tracer::{What, Who};
-use crate::Chapter::{Overlay, Volumes};
-use crate::Check;
-use crate::host::{bind, mounts, tmpfs};
-use crate::process::Process;
-use crate::running::Running;
-use crate::runtime::Lab;
+use crate::chapter::Chapter::{Overlay, Volumes};
+use crate::checks::check::Check;
+use crate::machine::mounts::{self, bind, tmpfs};
+use crate::machine::process::Process;
+use crate::machine::snapshot::Snapshot;
 use crate::see::{self, SOON, wait_for};
-use crate::snapshot::Snapshot;
+use crate::trial::running::Running;
+use crate::trial::runtime::Lab;
 
 pub(crate) const CHECKS: &[Check] = &[
     Check::new(
@@ -75,7 +75,7 @@ fn at_any_moment(lab: &Lab) -> Result<()> {
 
 /// The mount points below a directory, the newest first.
 fn mounts_below(directory: &Path) -> Result<Vec<PathBuf>> {
-    let points = mounts()?.into_iter().rev().map(|mount| PathBuf::from(mount.point));
+    let points = mounts::table()?.into_iter().rev().map(|mount| PathBuf::from(mount.point));
     Ok(points.filter(|point| point.starts_with(directory)).collect())
 }
 
@@ -151,7 +151,7 @@ impl Host {
 /// The ways in which a run can end.
 const ENDS: [&str; 6] = ["exit", "fail", "kill the command", "kill run", "SIGTERM", "kill both"];
 
-fn end(lab: &Lab, mut run: Running<'_>, how: &str) -> Result<String> {
+fn end(lab: &Lab, mut run: Running, how: &str) -> Result<String> {
     let container: Option<Process> =
         if how == "exit" || how == "fail" { None } else { Some(run.container()?) };
     match how {
@@ -199,7 +199,7 @@ fn all_orders(lab: &Lab) -> Result<()> {
             }
             let (how, run) = runs.remove(0);
             let mut did = run.line().to_string();
-            let outlives = |run: &Running<'_>| lab.mark().processes().contains(&run.runtime());
+            let outlives = |run: &Running| lab.mark().processes().contains(&run.runtime());
             if how == "exit" || how == "fail" {
                 run.finish()?;
             } else {
@@ -223,7 +223,7 @@ fn all_orders(lab: &Lab) -> Result<()> {
 }
 
 /// Ends a run while another one goes on.
-fn signal_end(mut run: Running<'_>, how: &str) -> Result<()> {
+fn signal_end(mut run: Running, how: &str) -> Result<()> {
     let container = run.container()?;
     match how {
         "SIGTERM" => run.signal(Signal::SIGTERM),
@@ -285,5 +285,5 @@ fn below_the_workspace(lab: &Lab) -> Result<()> {
 }
 
 fn is_mounted(point: &Path) -> Result<bool> {
-    Ok(mounts()?.iter().any(|mount| Path::new(&mount.point) == point))
+    Ok(mounts::table()?.iter().any(|mount| Path::new(&mount.point) == point))
 }
