@@ -7,8 +7,9 @@ use std::path::{Component, Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use book::page::Page;
-use book::sources::{CHAPTERS, Source};
+use book::sources::Source;
 use book::{generated, learner, markdown, messages, repo};
+use lab::Chapter;
 use libtest_mimic::{Arguments, Trial};
 
 /// The headings of a chapter, in their order.
@@ -58,11 +59,6 @@ fn main() -> ExitCode {
 /// Fails with all that is wrong.
 fn none(wrong: Vec<String>) {
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
-}
-
-/// The page of a chapter.
-fn page_of(chapter: &str) -> String {
-    chapter.replace('_', "-")
 }
 
 fn normal(path: &Path) -> PathBuf {
@@ -140,7 +136,7 @@ fn what_is_included_exists() {
 fn every_anchor_is_used() {
     let used: BTreeSet<_> = includes().into_iter().map(|(_, _, path, anchor)| (path, anchor)).collect();
     let mut wrong = Vec::new();
-    for chapter in CHAPTERS {
+    for chapter in Chapter::ALL {
         for source in Source::of_chapter(chapter).unwrap() {
             let path = source.path.display().to_string();
             for anchor in &source.anchors {
@@ -168,11 +164,11 @@ fn every_drawing_diff_and_break_is_used() {
 fn every_line_of_a_chapter_is_on_its_page() {
     let mut wrong = Vec::new();
     let includes = includes();
-    for chapter in CHAPTERS {
+    for chapter in Chapter::ALL {
         for source in Source::of_chapter(chapter).unwrap() {
             let path = source.path.display().to_string();
             let anchors =
-                includes.iter().filter(|(page, _, file, _)| page.name == page_of(chapter) && *file == path);
+                includes.iter().filter(|(page, _, file, _)| page.name == chapter.page() && *file == path);
             let shown: Vec<_> =
                 anchors.filter_map(|(.., anchor)| source.anchor(anchor.as_deref()?).ok()).collect();
             for index in source.taught() {
@@ -281,9 +277,9 @@ fn every_message_is_in_troubleshooting() {
 }
 
 fn chapters_have_their_headings() {
-    let chapters: Vec<_> = CHAPTERS.iter().map(|chapter| page_of(chapter)).collect();
+    let chapters = Chapter::ALL.map(Chapter::page);
     let mut wrong = Vec::new();
-    for page in Page::all().unwrap().iter().filter(|page| chapters.contains(&page.name)) {
+    for page in Page::all().unwrap().iter().filter(|page| chapters.contains(&page.name.as_str())) {
         let headings = markdown::headings(page);
         let second: Vec<_> =
             headings.iter().filter(|heading| heading.level == 2).map(|h| h.text.as_str()).collect();

@@ -5,19 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use lab::Chapter;
 
 use crate::page::Page;
 use crate::repo;
 use crate::sources::{Source, is_anchor};
-
-/// The pages whose code a learner types, with the chapters they are of. aufs is read, not typed.
-pub const TYPED: [(&str, &str); 5] = [
-    ("ch01-run", "ch01_run"),
-    ("ch02-cgroups", "ch02_cgroups"),
-    ("ch03-pivot-root", "ch03_pivot_root"),
-    ("ch04-overlay", "ch04_overlay"),
-    ("ch05-volumes", "ch05_volumes"),
-];
 
 /// In the template, what chapters bring goes above this line of `main.rs`, and the line stays.
 const MAIN_MARK: &str = "// ==== your program ends here";
@@ -92,8 +84,8 @@ fn without_head(text: &str) -> String {
 pub fn stops() -> Result<Vec<Stop>> {
     let mut typed: BTreeMap<String, Typed> = BTreeMap::new();
     let mut stops = Vec::new();
-    for (name, chapter) in TYPED {
-        let page = Page::named(name)?;
+    for chapter in Chapter::typed() {
+        let page = Page::named(chapter.page())?;
         let blocks = page.blocks();
         let in_block = |index: usize, word: &str| {
             blocks.iter().any(|block| block.is(word) && (block.start..block.end).contains(&index))
@@ -105,11 +97,11 @@ pub fn stops() -> Result<Vec<Stop>> {
             if Page::mark(line, "stop").is_some() && !in_block(index, "console") {
                 let files = assemble(&typed)?;
                 let is_last = code.is_none_or(|code| code < index);
-                mine.push(Stop { place: page.place(index), page: name, files, is_last });
+                mine.push(Stop { place: page.place(index), page: chapter.page(), files, is_last });
             }
             let Some(Include { path, anchor: Some(anchor) }) = include(line) else { continue };
             let Some(path) = path.strip_prefix("../../") else { continue };
-            if !in_block(index, "rust") || !path.starts_with(&format!("chapters/{chapter}/")) {
+            if !in_block(index, "rust") || !path.starts_with(&format!("chapters/{}/", chapter.package())) {
                 continue;
             }
             if !typed.contains_key(path) {
@@ -132,7 +124,7 @@ fn assemble(typed: &BTreeMap<String, Typed>) -> Result<BTreeMap<PathBuf, String>
     let template = "chapters/lab/template/";
     for file in repo::files()? {
         if let Ok(name) = file.strip_prefix(template) {
-            files.insert(name.to_path_buf(), repo::read(&repo::root().join(&file))?);
+            files.insert(name.to_path_buf(), lab::filled_in(&repo::read(&repo::root().join(&file))?));
         }
     }
     let (lib, main) = (Path::new("src/lib.rs"), Path::new("src/main.rs"));
@@ -165,11 +157,10 @@ fn assemble(typed: &BTreeMap<String, Typed>) -> Result<BTreeMap<PathBuf, String>
 
 /// The crate as it is at the end of a chapter, with its code taken from the sources: all lines, whatever the page
 /// has of them.
-pub fn complete(chapter: usize) -> Result<BTreeMap<PathBuf, String>> {
-    ensure!((1..=TYPED.len()).contains(&chapter), "chapters are 1 to {}", TYPED.len());
+pub fn complete(chapter: Chapter) -> Result<BTreeMap<PathBuf, String>> {
     let mut typed = BTreeMap::new();
-    for (_, name) in &TYPED[..chapter] {
-        for source in Source::of_chapter(name)? {
+    for earlier in Chapter::typed().filter(|earlier| chapter.includes(*earlier)) {
+        for source in Source::of_chapter(earlier)? {
             let lines = source.lines.iter().map(|line| !is_anchor(line)).collect();
             typed.insert(source.path.display().to_string(), Typed { source, lines });
         }

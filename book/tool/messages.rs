@@ -1,9 +1,10 @@
 //! What the chapters can tell a user: the sentences in their sources.
 
 use anyhow::{Context, Result};
+use lab::Chapter;
 use regex_lite::Regex;
 
-use crate::sources::{CHAPTERS, Source};
+use crate::sources::Source;
 
 /// A sentence that a chapter can print.
 #[derive(Debug, Clone)]
@@ -19,7 +20,7 @@ pub struct Message {
 /// All sentences: every string with a space in it, but for the debug log's calls and what is only taken apart.
 pub fn all() -> Result<Vec<Message>> {
     let mut messages: Vec<Message> = Vec::new();
-    for chapter in CHAPTERS {
+    for chapter in Chapter::ALL {
         for source in Source::of_chapter(chapter)? {
             let taught = source.taught();
             let end = taught.last().map_or(0, |last| last + 1);

@@ -3,12 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
+use lab::Chapter;
 
 use crate::repo;
-
-/// The chapters' crates, in the book's order.
-pub const CHAPTERS: [&str; 6] =
-    ["ch01_run", "ch02_cgroups", "ch03_pivot_root", "ch04_aufs", "ch04_overlay", "ch05_volumes"];
 
 /// A source file.
 #[derive(Debug, Clone)]
@@ -74,8 +71,8 @@ impl Source {
     }
 
     /// A chapter's sources: lib.rs, its modules, args.rs, main.rs.
-    pub fn of_chapter(chapter: &str) -> Result<Vec<Source>> {
-        let top = format!("chapters/{chapter}/src/");
+    pub fn of_chapter(chapter: Chapter) -> Result<Vec<Source>> {
+        let top = format!("chapters/{}/src/", chapter.package());
         let files = repo::files()?.into_iter().filter_map(|file| file.to_str().map(String::from));
         files
             .filter(|file| file.starts_with(&top) && file.ends_with(".rs"))

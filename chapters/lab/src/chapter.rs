@@ -35,7 +35,7 @@ chapters! {
         name: "1",
         title: "Chapter 1: a process in namespaces of its own",
         package: "ch01_run",
-        page: "ch01-run.md",
+        page: "ch01-run",
         builds_on: None,
         is_typed: true,
     }
@@ -45,7 +45,7 @@ chapters! {
         name: "2",
         title: "Chapter 2: limits",
         package: "ch02_cgroups",
-        page: "ch02-cgroups.md",
+        page: "ch02-cgroups",
         builds_on: Some(Chapter::Run),
         is_typed: true,
     }
@@ -55,7 +55,7 @@ chapters! {
         name: "3",
         title: "Chapter 3: a root of its own",
         package: "ch03_pivot_root",
-        page: "ch03-pivot-root.md",
+        page: "ch03-pivot-root",
         builds_on: Some(Chapter::Cgroups),
         is_typed: true,
     }
@@ -65,7 +65,7 @@ chapters! {
         name: "4-aufs",
         title: "Chapter 4 with aufs: a writable layer",
         package: "ch04_aufs",
-        page: "ch04-aufs.md",
+        page: "ch04-aufs",
         builds_on: Some(Chapter::PivotRoot),
         is_typed: false,
     }
@@ -75,7 +75,7 @@ chapters! {
         name: "4",
         title: "Chapter 4 with overlayfs: a writable layer",
         package: "ch04_overlay",
-        page: "ch04-overlay.md",
+        page: "ch04-overlay",
         builds_on: Some(Chapter::PivotRoot),
         is_typed: true,
     }
@@ -85,7 +85,7 @@ chapters! {
         name: "5",
         title: "Chapter 5: volumes",
         package: "ch05_volumes",
-        page: "ch05-volumes.md",
+        page: "ch05-volumes",
         builds_on: Some(Chapter::Overlay),
         is_typed: true,
     }
@@ -119,7 +119,7 @@ impl Chapter {
         self.row().package
     }
 
-    /// Its page of the book, in `book/src/`.
+    /// Its page of the book: the name of a file in `book/src/`, without `.md`.
     pub const fn page(self) -> &'static str {
         self.row().page
     }
@@ -180,9 +180,9 @@ mod tests {
             let manifest = repository().join("chapters").join(chapter.package()).join("Cargo.toml");
             let manifest = fs::read_to_string(&manifest).unwrap_or_else(|e| panic!("{manifest:?}: {e}"));
             assert!(manifest.contains(&format!("\nname = {:?}\n", chapter.package())), "{manifest}");
-            let page = repository().join("book/src").join(chapter.page());
+            let page = repository().join("book/src").join(format!("{}.md", chapter.page()));
             assert!(page.is_file(), "there is no {page:?}");
-            let place = summary.find(&format!("]({})", chapter.page()));
+            let place = summary.find(&format!("]({}.md)", chapter.page()));
             places.push(place.unwrap_or_else(|| panic!("SUMMARY.md does not list {}", chapter.page())));
             assert!(chapter.builds_on().is_none_or(|earlier| earlier < chapter), "{chapter:?}");
             assert_eq!(chapter.name().parse(), Ok(chapter));

@@ -27,7 +27,7 @@ impl Book {
     pub(crate) fn read() -> Book {
         let mut sections = HashMap::new();
         for chapter in Chapter::ALL {
-            let page = format!("book/src/{}", chapter.page());
+            let page = format!("book/src/{}.md", chapter.page());
             let text = fs::read_to_string(repository().join(&page)).unwrap_or_default();
             add(&page, &text, &mut sections);
         }
@@ -36,7 +36,7 @@ impl Book {
 
     pub(crate) fn section(&self, check: &Check) -> Section {
         let whole = || Section {
-            page: format!("book/src/{}", check.since.page()),
+            page: format!("book/src/{}.md", check.since.page()),
             heading: String::new(),
             position: usize::MAX,
         };
