@@ -10,7 +10,6 @@ use anyhow::{Context, Result};
 
 use crate::chapter::Chapter::{Cgroups, Overlay, PivotRoot, Run, Volumes};
 use crate::checks::check::Check;
-use crate::machine::mounts;
 use crate::machine::process::Process;
 use crate::machine::snapshot::Snapshot;
 use crate::see::{self, cannot_run};
@@ -209,7 +208,7 @@ fn tmpfs(lab: &Lab) -> Result<()> {
         run.wrote("x\n")?;
         run.same("on stdout", "x\n", String::from_utf8_lossy(&run.stdout()).as_ref())?;
         let container = run.container()?;
-        let table = mounts::table_in(&container.file("mountinfo").to_string_lossy())?;
+        let table = container.mounts()?;
         let Some(mount) = table.iter().find(|mount| mount.point == target) else {
             return Err(run.differs(format!("a mount on {target}"), "none"));
         };

@@ -12,7 +12,6 @@ use nix::sys::signal::Signal;
 
 use crate::chapter::Chapter::Overlay;
 use crate::checks::check::Check;
-use crate::machine::mounts;
 use crate::machine::snapshot::Snapshot;
 use crate::see::{self, cannot_run};
 use crate::trial::running::Running;
@@ -156,7 +155,7 @@ fn merged_unseen(lab: &Lab) -> Result<()> {
     let entries = fs::read_dir(&merged).with_context(|| format!("listing {}", merged.display()))?;
     run.same("entries in merged, seen from the host:", 0, entries.count())?;
     // Inside it is the root, and an overlay.
-    let table = mounts::table_in(&run.container()?.file("mountinfo").to_string_lossy())?;
+    let table = run.container()?.mounts()?;
     let root = table.iter().find(|mount| mount.point == "/").map(|mount| mount.filesystem.as_str());
     run.same("the container's root to be an", Some("overlay"), root)?;
     run.kill_command().map(drop)
@@ -320,7 +319,7 @@ fn volatile(lab: &Lab) -> Result<()> {
         return Err(cannot_run("this kernel mounts no volatile overlay here"));
     }
     let mut run = lab.run(["sleep", "1000"]).start()?;
-    let table = mounts::table_in(&run.container()?.file("mountinfo").to_string_lossy())?;
+    let table = run.container()?.mounts()?;
     let root = table.iter().find(|mount| mount.point == "/").context("the container has no root")?;
     // Some kernels of 2026 say it in two words.
     let volatile = root.super_options.split(',').any(|one| matches!(one, "volatile" | "fsync=volatile"));

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::scene::{Kind, Scene};
-use crate::chapter::Chapter::Run;
+use crate::chapter::Chapter::{Aufs, Run};
 use crate::checks::check::Check;
 use crate::machine::aufs;
 use crate::machine::mounts;
@@ -23,7 +23,7 @@ fn tells_the_truth(lab: &Lab) -> Result<()> {
     let scene = Scene::new(lab, Kind::Usual)?;
     let calls = "trace=mount,umount2,pivot_root,clone,sethostname,write";
     let mut rules = vec!["-y", "-e", calls];
-    if lab.has(crate::Chapter::Aufs) && !aufs::on_this_kernel() {
+    if lab.has(Aufs) && !aufs::on_this_kernel() {
         rules.extend(["-e", "inject=mount:retval=0:when=1"]); // as if it were mounted
     }
     let run = lab.run(["true"]).with(scene.options()).with(["--log-level", "debug"]);

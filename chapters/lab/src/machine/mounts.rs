@@ -81,12 +81,12 @@ fn unescaped(field: &str) -> String {
 
 /// The mount table of the check's own host.
 pub(crate) fn table() -> Result<Vec<Mount>> {
-    table_in("/proc/thread-self/mountinfo")
+    table_in(Path::new("/proc/thread-self/mountinfo"))
 }
 
 /// The mount table of a process, from its `mountinfo` file.
-pub(crate) fn table_in(file: &str) -> Result<Vec<Mount>> {
-    let table = fs::read_to_string(file).with_context(|| format!("reading {file}"))?;
+pub(super) fn table_in(file: &Path) -> Result<Vec<Mount>> {
+    let table = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
     Ok(table.lines().filter_map(Mount::parse).collect())
 }
 

@@ -18,6 +18,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid, setsid};
 
+use crate::machine::mounts::{self, Mount};
 use crate::see::wait_for;
 
 /// The limit that marks the processes of one check.
@@ -151,6 +152,11 @@ impl Process {
     pub(crate) fn command(self) -> String {
         let bytes = fs::read(self.file("cmdline")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).replace('\0', " ").trim().to_string()
+    }
+
+    /// The mounts that it sees.
+    pub(crate) fn mounts(self) -> Result<Vec<Mount>> {
+        mounts::table_in(&self.file("mountinfo"))
     }
 
     pub(crate) fn environment(self) -> Result<BTreeMap<String, String>> {

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use crate::see::cannot_run;
+use crate::trial::outcome::Outcome;
 use crate::trial::runtime::{Lab, Run};
 
 /// Makes sure that there is a strace, and that this host lets it trace.
@@ -20,11 +21,7 @@ pub(crate) fn required() -> Result<()> {
 }
 
 /// Puts a run under strace, and returns what was traced along with how it ended.
-pub(crate) fn traced(
-    lab: &Lab,
-    options: &[&str],
-    run: Run<'_>,
-) -> Result<(crate::trial::outcome::Outcome, String)> {
+pub(crate) fn traced(lab: &Lab, options: &[&str], run: Run<'_>) -> Result<(Outcome, String)> {
     required()?;
     let file = lab.path("strace");
     let file = file.to_str().context("the temporary directory's path is no text")?;

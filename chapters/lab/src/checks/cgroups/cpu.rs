@@ -6,6 +6,7 @@ use super::containers::{file, idle, sets};
 use crate::chapter::Chapter::Cgroups;
 use crate::checks::check::Check;
 use crate::machine::hierarchy::{self, Hierarchy, numbers};
+use crate::trial::running::Running;
 use crate::trial::runtime::Lab;
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -51,7 +52,7 @@ fn cpu_shares(lab: &Lab) -> Result<()> {
 }
 
 /// Quota and period of a running container.
-fn quota(run: &mut crate::trial::running::Running, hierarchy: &Hierarchy) -> Result<(f64, f64)> {
+fn quota(run: &mut Running, hierarchy: &Hierarchy) -> Result<(f64, f64)> {
     let (quota, period) = if hierarchy.v2 {
         let both = file(run, "cpu", "cpu.max")?;
         let (quota, period) = both.split_once(' ').context("cpu.max has no period")?;

@@ -10,7 +10,6 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::chapter::Chapter::PivotRoot;
 use crate::checks::check::Check;
-use crate::machine::mounts;
 use crate::trial::runtime::Lab;
 use crate::trial::strace::each_failing;
 
@@ -130,7 +129,7 @@ fn root_of_namespace(lab: &Lab) -> Result<()> {
 fn mounts_inside(lab: &Lab) -> Result<()> {
     let mut run = lab.run(["sleep", "1000"]).start()?;
     let container = run.container()?;
-    let table = mounts::table_in(&container.file("mountinfo").to_string_lossy())?;
+    let table = container.mounts()?;
     let mut points: Vec<_> = table.iter().map(|mount| mount.point.as_str()).collect();
     points.sort_unstable();
     run.same("the mount points", vec!["/", "/dev", "/proc"], points)?;
@@ -139,7 +138,7 @@ fn mounts_inside(lab: &Lab) -> Result<()> {
 
 fn mount_flags(lab: &Lab) -> Result<()> {
     let mut run = lab.run(["sleep", "1000"]).start()?;
-    let table = mounts::table_in(&run.container()?.file("mountinfo").to_string_lossy())?;
+    let table = run.container()?.mounts()?;
     for (point, filesystem, options) in
         [("/proc", "proc", &["nosuid", "nodev", "noexec"][..]), ("/dev", "tmpfs", &["nosuid"][..])]
     {

@@ -8,6 +8,7 @@ use nix::sched::{CloneFlags, unshare};
 
 use crate::chapter::Chapter::Run;
 use crate::checks::check::Check;
+use crate::machine::process::Process;
 use crate::see;
 use crate::trial::runtime::Lab;
 
@@ -98,7 +99,7 @@ fn runtime_replaced(lab: &Lab) -> Result<()> {
     let container = run.container()?;
     let companions = container.companions()?;
     for pid in companions {
-        let process = crate::machine::process::Process(pid);
+        let process = Process(pid);
         // The shell's own child may be seen before it has become sleep, but never as the runtime.
         if process.executes(lab.program()) {
             return Err(run.differs("no process inside that executes the runtime", process.command()));

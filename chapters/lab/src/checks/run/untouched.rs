@@ -12,6 +12,7 @@ use crate::machine::host::HostState;
 use crate::machine::mounts::propagation;
 use crate::see;
 use crate::trial::runtime::Lab;
+use crate::trial::strace::each_failing;
 
 pub(crate) const CHECKS: &[Check] = &[
     Check::new(
@@ -82,9 +83,9 @@ fn host_proc_dev(lab: &Lab) -> Result<()> {
 }
 
 fn mount_fails(lab: &Lab) -> Result<()> {
-    crate::trial::strace::each_failing(lab, "mount")
+    each_failing(lab, "mount")
 }
 
 fn hostname_fails(lab: &Lab) -> Result<()> {
-    crate::trial::strace::each_failing(lab, "sethostname")
+    each_failing(lab, "sethostname")
 }

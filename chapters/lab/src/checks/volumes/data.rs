@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use super::sources::{source, volume};
 use crate::chapter::Chapter::Volumes;
 use crate::checks::check::Check;
+use crate::machine::mounts;
 use crate::machine::snapshot::Snapshot;
 use crate::see::{self, SOON, wait_for};
 use crate::trial::runtime::Lab;
@@ -267,15 +268,11 @@ fn not_in_image(lab: &Lab) -> Result<()> {
 fn flags_kept(lab: &Lab) -> Result<()> {
     use nix::mount::MsFlags;
     let source = lab.folder("source")?;
-    crate::machine::mounts::tmpfs(
-        &source,
-        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
-        "size=1m",
-    )?;
+    mounts::tmpfs(&source, MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, "size=1m")?;
     lab.arranged()?;
     for (mode, option) in [("/data", "rw"), ("/data:ro", "ro")] {
         let mut run = lab.run(["sleep", "1000"]).with(volume(&source, mode)).start()?;
-        let table = crate::machine::mounts::table_in(&run.container()?.file("mountinfo").to_string_lossy())?;
+        let table = run.container()?.mounts()?;
         let Some(mount) = table.into_iter().find(|mount| mount.point == "/data") else {
             return Err(run.differs("a mount on /data", "none"));
         };
