@@ -29,7 +29,7 @@ use crate::machine::process::require_root;
 
 /// What `bench` is told.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// How often each contender runs
     #[arg(long, value_name = "N", default_value_t = 150, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     runs: u32,
@@ -61,7 +61,7 @@ const PAUSES: [u64; 2] = [0, 30];
 const RESULTS: &str = "bench.json";
 
 /// The whole of `cargo lab bench`.
-pub fn bench(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn bench(arguments: &Arguments) -> Result<ExitCode> {
     require_root()?;
     let programs = match &arguments.programs {
         Some(directory) => Programs::in_directory(directory)?,

@@ -27,6 +27,6 @@ pub fn exercise_checks() -> impl Iterator<Item = &'static Check> {
 }
 
 /// The check of this name, an exercise's included.
-pub fn by_id(id: &str) -> Option<&'static Check> {
+pub(crate) fn by_id(id: &str) -> Option<&'static Check> {
     checks().chain(exercise_checks()).find(|check| check.id == id)
 }

@@ -6,20 +6,16 @@
 pub(crate) mod book;
 pub(crate) mod caller;
 pub(crate) mod cell;
-pub mod command;
-pub mod doctor;
+pub(crate) mod command;
+pub(crate) mod doctor;
 pub(crate) mod grade;
-pub mod hint;
+pub(crate) mod hint;
 pub(crate) mod interrupt;
-pub mod new;
-pub mod one;
-pub mod report;
+pub(crate) mod new;
+pub(crate) mod one;
+pub(crate) mod report;
 pub(crate) mod sandbox;
 pub(crate) mod show;
 pub(crate) mod suite;
 pub(crate) mod verdict;
-pub mod watch;
-
-pub use grade::{Plan, Watcher, grade};
-pub use one::Limits;
-pub use verdict::{Graded, Verdict};
+pub(crate) mod watch;

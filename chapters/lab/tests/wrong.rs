@@ -15,8 +15,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use lab::Chapter;
-use lab::grader::{Graded, Limits, Plan, grade};
+use lab::{Chapter, Graded, Limits, Plan, grade};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> ExitCode {

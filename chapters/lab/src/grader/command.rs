@@ -19,35 +19,35 @@ use crate::machine::process::require_root;
 
 /// What `check` and `watch` are told.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// How far the runtime has come.
     #[arg(help = format!("The chapter: one of {}; with the checks of the chapters before it", Chapter::names()))]
-    pub chapter: Chapter,
+    pub(crate) chapter: Chapter,
     /// The runtime: a program in any language, or the directory of a crate, which is built [default: the repository's own]
     #[arg(long, value_name = "PATH")]
-    pub runtime: Option<PathBuf>,
+    pub(crate) runtime: Option<PathBuf>,
     /// Only these checks
     #[arg(value_name = "ID")]
-    pub ids: Vec<String>,
+    pub(crate) ids: Vec<String>,
     /// The checks of an exercise, too; may be given again
     #[arg(long, value_name = "NAME")]
-    pub exercise: Vec<String>,
+    pub(crate) exercise: Vec<String>,
     /// One JSON object for each check, a line each, and then a summary: see chapters/lab/README.md
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
     /// How many checks at a time [default: the number of processors]
     #[arg(long, value_name = "N")]
-    pub jobs: Option<usize>,
+    pub(crate) jobs: Option<usize>,
     /// How long a single run of the runtime may take; a check may take three times as long
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub limit: u64,
+    pub(crate) limit: u64,
 }
 
 /// Some check failed.
 const SOME_FAILED: u8 = 1;
 
 /// The whole of `cargo lab check`. An error means that the lab could not do its work.
-pub fn check(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn check(arguments: &Arguments) -> Result<ExitCode> {
     let chosen = chosen(arguments)?;
     let runtime = runtime(arguments)?;
     graded(arguments, chosen, runtime)

@@ -67,7 +67,7 @@ impl Finding {
 
 /// Looks at this machine and prints what it found. Succeeds if every chapter can run but the one on aufs, which
 /// few kernels have.
-pub fn examine() -> ExitCode {
+pub(crate) fn examine() -> ExitCode {
     let mut findings = vec![user(), kernel()];
     findings.extend(namespaces());
     findings.push(propagation());

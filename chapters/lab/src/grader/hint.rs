@@ -12,19 +12,19 @@ const HINTS: &str = include_str!("../../hints.md");
 
 /// What `hint` is told.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// A check, as `cargo lab check` calls it
-    pub id: String,
+    pub(crate) id: String,
     /// 1 for the first hint, 2 for both
     #[arg(default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
-    pub number: u8,
+    pub(crate) number: u8,
     /// Both hints
     #[arg(long)]
-    pub more: bool,
+    pub(crate) more: bool,
 }
 
 /// The whole of `cargo lab hint`.
-pub fn hint(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn hint(arguments: &Arguments) -> Result<ExitCode> {
     let id = arguments.id.as_str();
     let Some(check) = by_id(id) else {
         let like = checks().chain(exercise_checks()).map(|check| check.id).filter(|other| alike(id, other));

@@ -27,13 +27,13 @@ const FILES: [(&str, &str, bool); 9] = [
 
 /// What `new` is told.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// A directory that does not exist yet
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 /// The whole of `cargo lab new`.
-pub fn new(Arguments { path }: &Arguments) -> Result<ExitCode> {
+pub(crate) fn new(Arguments { path }: &Arguments) -> Result<ExitCode> {
     // All that follows is done as the caller, and so belongs to the caller, and is only done where the caller may.
     if let Some(caller) = Caller::by_sudo()? {
         caller.become_them()?;

@@ -157,7 +157,13 @@ fn doing(line: &str) {
 }
 
 /// What the process does that `carry_out` starts.
-pub fn inside(check: &Check, chapter: Chapter, runtime: &Path, cell: &[PathBuf], run_limit: u64) -> ExitCode {
+pub(crate) fn inside(
+    check: &Check,
+    chapter: Chapter,
+    runtime: &Path,
+    cell: &[PathBuf],
+    run_limit: u64,
+) -> ExitCode {
     if let Err(error) = separate(check, chapter, runtime, cell, run_limit) {
         tell(&json!({ "outcome": "error", "reason": format!("{error:#}") }));
     }

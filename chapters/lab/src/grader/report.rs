@@ -21,35 +21,35 @@ use crate::grader::{caller, command};
 
 /// What `report` is told.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// The submissions: directories of crates, or programs
     #[arg(required = true, value_name = "DIR")]
-    pub submissions: Vec<PathBuf>,
+    pub(crate) submissions: Vec<PathBuf>,
     /// How far the submissions have come.
     #[arg(long, value_name = "N", default_value = Chapter::LAST.name())]
     #[arg(help = format!("The chapter that they have come to: one of {}", Chapter::names()))]
-    pub chapter: Chapter,
+    pub(crate) chapter: Chapter,
     /// Only this check; may be given again
     #[arg(long, value_name = "ID")]
-    pub only: Vec<String>,
+    pub(crate) only: Vec<String>,
     /// The checks of an exercise, too; may be given again
     #[arg(long, value_name = "NAME")]
-    pub exercise: Vec<String>,
+    pub(crate) exercise: Vec<String>,
     /// Write the table as comma-separated values
     #[arg(long, value_name = "FILE")]
-    pub csv: Option<PathBuf>,
+    pub(crate) csv: Option<PathBuf>,
     /// Write the table as a web page, with what failed and why
     #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
+    pub(crate) html: Option<PathBuf>,
     /// How many checks at a time [default: the number of processors]
     #[arg(long, value_name = "N")]
-    pub jobs: Option<usize>,
+    pub(crate) jobs: Option<usize>,
     /// How long a single run of a submission may take
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub limit: u64,
+    pub(crate) limit: u64,
     /// How long the build of a submission may take
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub build_limit: u64,
+    pub(crate) build_limit: u64,
 }
 
 /// What came of a submission.
@@ -62,7 +62,7 @@ struct Row {
 }
 
 /// The whole of `cargo lab report`.
-pub fn report(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn report(arguments: &Arguments) -> Result<ExitCode> {
     let checks = command::chosen(&command::Arguments {
         chapter: arguments.chapter,
         runtime: None,

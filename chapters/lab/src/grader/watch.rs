@@ -15,7 +15,7 @@ use crate::grader::interrupt::interrupted;
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// The whole of `cargo lab watch`.
-pub fn watch(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn watch(arguments: &Arguments) -> Result<ExitCode> {
     ensure!(!arguments.json, "watch is for people: there is no --json");
     let checks = command::chosen(arguments)?;
     let runtime = command::runtime(arguments)?;
