@@ -16,7 +16,6 @@ use crate::checks::overlay::{image_unchanged, layer_fresh, layers_apart, layers_
 use crate::machine::aufs;
 use crate::machine::mounts;
 use crate::see::{self, cannot_run, wait_for};
-use crate::trial::running::Running;
 use crate::trial::runtime::Lab;
 use crate::trial::strace::traced;
 
@@ -123,23 +122,10 @@ const WITH_AUFS: &[Check] = &[
     ),
 ];
 
-/// The workspace of a running container, which its hostname names.
-fn workspace(lab: &Lab, run: &mut Running) -> Result<PathBuf> {
-    let environment = run.container()?.environment()?;
-    let id = environment.get("HOSTNAME").context("no HOSTNAME in the container")?;
-    Ok(lab.state().join("containers").join(id))
-}
-
 /// The image, made by a run that need not get any further.
 fn made_image(lab: &Lab) -> Result<PathBuf> {
     lab.run(["true"]).finish()?;
     Ok(lab.state().join("images/busybox"))
-}
-
-/// The directories in `containers/`.
-fn workspaces(lab: &Lab) -> Vec<PathBuf> {
-    let entries = fs::read_dir(lab.state().join("containers")).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).collect()
 }
 
 /// Whether something is mounted there on the check's host, and what.
@@ -182,11 +168,11 @@ fn mount_call(lab: &Lab) -> Result<()> {
 fn missing(lab: &Lab) -> Result<()> {
     let (outcome, _) = traced(lab, &["-e", "trace=mount", "-e", NO_AUFS], lab.sh("echo ran"))?;
     outcome.refuses(&[125])?.mentions("aufs")?;
-    see::same(&outcome.line, "in containers/", Vec::new(), workspaces(lab))?;
+    see::same(&outcome.line, "in containers/", Vec::new(), lab.containers())?;
     if !aufs::on_this_kernel() {
         let outcome = lab.sh("echo ran").finish()?;
         outcome.refuses(&[125])?.mentions("aufs")?.mentions("ch04_overlay")?.mentions("vagrant")?;
-        see::same(&outcome.line, "in containers/", Vec::new(), workspaces(lab))?;
+        see::same(&outcome.line, "in containers/", Vec::new(), lab.containers())?;
     }
     Ok(())
 }
@@ -234,7 +220,7 @@ fn undo_order(lab: &Lab) -> Result<()> {
             );
         }
     }
-    see::same(&outcome.line, "in containers/", Vec::new(), workspaces(lab))
+    see::same(&outcome.line, "in containers/", Vec::new(), lab.containers())
 }
 
 fn umount_fails(lab: &Lab) -> Result<()> {
@@ -242,17 +228,17 @@ fn umount_fails(lab: &Lab) -> Result<()> {
     let rules = ["-e", "trace=mount,umount2", "-e", AS_IF_MOUNTED, "-e", "inject=umount2:error=EBUSY"];
     let (outcome, _) = traced(lab, &rules, lab.sh("echo ran"))?;
     outcome.exits(125)?.prints("")?.mentions("busy")?.mentions("/mnt")?;
-    let left = workspaces(lab);
+    let left = lab.containers();
     let whole = |directory: &PathBuf| directory.join("mnt").is_dir() && directory.join("writeLayer").is_dir();
     see::same(&outcome.line, "workspaces left as they were:", 1, left.iter().filter(|d| whole(d)).count())?;
     // The next run comes by later and takes it away, whether that run itself works or not.
     let outcome = lab.sh("echo ran").finish()?;
-    see::same(&outcome.line, "in containers/", Vec::new(), workspaces(lab))
+    see::same(&outcome.line, "in containers/", Vec::new(), lab.containers())
 }
 
 fn on_host(lab: &Lab) -> Result<()> {
     let mut run = lab.run(["sleep", "1000"]).start()?;
-    let mnt = workspace(lab, &mut run)?.join("mnt");
+    let mnt = lab.workspace(&mut run)?.join("mnt");
     run.same(&format!("on {}:", mnt.display()), Some("aufs".to_string()), mounted(&mnt)?)?;
     let outcome = run.kill_command()?;
     see::same(&outcome.line, &format!("on {}:", mnt.display()), None, mounted(&mnt)?)
@@ -261,7 +247,7 @@ fn on_host(lab: &Lab) -> Result<()> {
 fn write_layer(lab: &Lab) -> Result<()> {
     let mut run = lab.sh("touch /tmp/test.txt; ls /tmp; exec sleep 1000").start()?;
     run.wrote("test.txt\n")?;
-    let workspace = workspace(lab, &mut run)?;
+    let workspace = lab.workspace(&mut run)?;
     for (place, there) in [
         (workspace.join("writeLayer/tmp/test.txt"), true),
         (workspace.join("mnt/tmp/test.txt"), true),
@@ -275,7 +261,7 @@ fn write_layer(lab: &Lab) -> Result<()> {
 fn whiteout(lab: &Lab) -> Result<()> {
     let mut run = lab.sh("rm /etc/passwd; [ -e /etc/passwd ] || echo gone; exec sleep 1000").start()?;
     run.wrote("gone\n")?;
-    let workspace = workspace(lab, &mut run)?;
+    let workspace = lab.workspace(&mut run)?;
     let file = workspace.join("writeLayer/etc/.wh.passwd");
     let size = fs::symlink_metadata(&file).with_context(|| format!("looking at {}", file.display()))?.len();
     run.same(&format!("the size of {}:", file.display()), 0, size)?;
@@ -285,7 +271,7 @@ fn whiteout(lab: &Lab) -> Result<()> {
 }
 
 fn workspace_gone(lab: &Lab) -> Result<()> {
-    let gone = |did: &str| see::same(did, "in containers/", Vec::new(), workspaces(lab));
+    let gone = |did: &str| see::same(did, "in containers/", Vec::new(), lab.containers());
     let deep = "mkdir -p /a/b/c && touch /a/b/c/d && chmod 0 /a/b && rm -r /etc && mkfifo /a/p; exit 7";
     for script in ["exit 0", deep, "sleep 1000 & cd /tmp; touch open; exec 3< open; sleep 1000 & exit 0"] {
         gone(&lab.sh(script).finish()?.line)?;
@@ -299,7 +285,7 @@ fn workspace_gone(lab: &Lab) -> Result<()> {
 fn busy(lab: &Lab) -> Result<()> {
     let mut run = lab.sh("echo precious > /tmp/file; echo ready; exec sleep 1000").start()?;
     run.wrote("ready")?;
-    let workspace = workspace(lab, &mut run)?;
+    let workspace = lab.workspace(&mut run)?;
     let mnt = workspace.join("mnt");
     let user = File::open(mnt.join("tmp/file")).context("opening a file in mnt on the host")?;
     let outcome = run.kill_command()?;
@@ -310,15 +296,15 @@ fn busy(lab: &Lab) -> Result<()> {
     drop(user);
     let outcome = lab.run(["true"]).finish()?;
     outcome.succeeds()?;
-    see::same(&outcome.line, "in containers/", Vec::new(), workspaces(lab))
+    see::same(&outcome.line, "in containers/", Vec::new(), lab.containers())
 }
 
 fn leftover(lab: &Lab) -> Result<()> {
     lab.runtime_was_killed();
     let mut living = lab.run(["sleep", "1000"]).start()?;
-    let kept = workspace(lab, &mut living)?;
+    let kept = lab.workspace(&mut living)?;
     let mut killed = lab.run(["sleep", "1000"]).start()?;
-    let left = workspace(lab, &mut killed)?;
+    let left = lab.workspace(&mut killed)?;
     let container = killed.container()?;
     killed.signal(Signal::SIGKILL);
     killed.finish()?;

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -14,7 +13,6 @@ use crate::chapter::Chapter::Overlay;
 use crate::checks::check::Check;
 use crate::machine::snapshot::Snapshot;
 use crate::see::{self, cannot_run};
-use crate::trial::running::Running;
 use crate::trial::runtime::Lab;
 use crate::trial::strace::{each_failing, traced};
 
@@ -111,17 +109,10 @@ pub(crate) const CHECKS: &[&[Check]] = &[&[
     ),
 ]];
 
-/// The workspace of a running container, which its hostname names.
-fn workspace(lab: &Lab, run: &mut Running) -> Result<PathBuf> {
-    let environment = run.container()?.environment()?;
-    let id = environment.get("HOSTNAME").context("no HOSTNAME in the container")?;
-    Ok(lab.state().join("containers").join(id))
-}
-
 fn writes_in_upper(lab: &Lab) -> Result<()> {
     let mut run = lab.sh("touch /tmp/test.txt; ls /tmp; exec sleep 1000").start()?;
     run.wrote("test.txt\n")?;
-    let upper = workspace(lab, &mut run)?.join("upper/tmp/test.txt");
+    let upper = lab.workspace(&mut run)?.join("upper/tmp/test.txt");
     run.same(&format!("{} on the host:", upper.display()), true, upper.exists())?;
     let image = lab.state().join("images/busybox/tmp/test.txt");
     run.same(&format!("{} on the host:", image.display()), false, image.exists())?;
@@ -130,7 +121,7 @@ fn writes_in_upper(lab: &Lab) -> Result<()> {
 
 fn workspace_directories(lab: &Lab) -> Result<()> {
     let mut run = lab.run(["sleep", "1000"]).start()?;
-    let workspace = workspace(lab, &mut run)?;
+    let workspace = lab.workspace(&mut run)?;
     run.container()?;
     let mut names: Vec<_> = fs::read_dir(&workspace)
         .with_context(|| format!("listing {}", workspace.display()))?
@@ -151,7 +142,7 @@ fn merged_unseen(lab: &Lab) -> Result<()> {
     let mut run = lab.sh("touch /here; echo ready; exec sleep 1000").start()?;
     run.wrote("ready")?;
     lab.host_unchanged(&format!("{} (while it ran)", run.line()))?;
-    let merged = workspace(lab, &mut run)?.join("merged");
+    let merged = lab.workspace(&mut run)?.join("merged");
     let entries = fs::read_dir(&merged).with_context(|| format!("listing {}", merged.display()))?;
     run.same("entries in merged, seen from the host:", 0, entries.count())?;
     // Inside it is the root, and an overlay.
@@ -184,7 +175,7 @@ pub(crate) fn image_unchanged(lab: &Lab) -> Result<()> {
 fn whiteout(lab: &Lab) -> Result<()> {
     let mut run = lab.sh("rm /etc/passwd; [ -e /etc/passwd ] || echo gone; exec sleep 1000").start()?;
     run.wrote("gone\n")?;
-    let file = workspace(lab, &mut run)?.join("upper/etc/passwd");
+    let file = lab.workspace(&mut run)?.join("upper/etc/passwd");
     let data = fs::symlink_metadata(&file).with_context(|| format!("looking at {}", file.display()))?;
     let seen = (data.file_type().is_char_device(), data.rdev());
     run.same(&format!("{} a character device, with number", file.display()), (true, 0), seen)?;
@@ -215,9 +206,9 @@ fn workspace_gone(lab: &Lab) -> Result<()> {
 fn workspace_leftover(lab: &Lab) -> Result<()> {
     lab.runtime_was_killed();
     let mut living = lab.run(["sleep", "1000"]).start()?;
-    let kept = workspace(lab, &mut living)?;
+    let kept = lab.workspace(&mut living)?;
     let mut killed = lab.run(["sleep", "1000"]).start()?;
-    let left = workspace(lab, &mut killed)?;
+    let left = lab.workspace(&mut killed)?;
     let container = killed.container()?;
     killed.signal(Signal::SIGKILL);
     killed.finish()?;
@@ -241,7 +232,7 @@ pub(crate) fn layers_apart(lab: &Lab) -> Result<()> {
     let mut two = lab.sh("echo two > /tmp/two; ls /tmp; exec sleep 1000").start()?;
     two.wrote("two\n")?;
     two.same("in its /tmp", "two\n", String::from_utf8_lossy(&two.stdout()).as_ref())?;
-    let (first, second) = (workspace(lab, &mut one)?, workspace(lab, &mut two)?);
+    let (first, second) = (lab.workspace(&mut one)?, lab.workspace(&mut two)?);
     one.kill_command()?;
     two.same("the other's workspace, after its end:", false, first.exists())?;
     two.same("its own workspace, after the other's end:", true, second.exists())?;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::signal::Signal;
 
@@ -49,7 +49,7 @@ fn at_any_moment(lab: &Lab) -> Result<()> {
     let before = Snapshot::of(&precious)?;
     // The image has /etc, and upper gets one of its own, for the mount.
     let points =
-        || workspaces(lab).into_iter().flat_map(|path| ["upper/etc", "upper"].map(|name| path.join(name)));
+        || lab.containers().into_iter().flat_map(|path| ["upper/etc", "upper"].map(|name| path.join(name)));
     for call in scene.calls.iter().filter(|call| call.who == Who::Parent) {
         let mounts = || {
             for point in points() {
@@ -214,7 +214,7 @@ fn all_orders(lab: &Lab) -> Result<()> {
             host.holds_what_was_written(&did)?;
             untouched.iter().try_for_each(|snapshot| snapshot.still(&did))?;
             lab.host_unchanged(&did)?;
-            let left = workspaces(lab);
+            let left = lab.containers();
             see::same(&did, "in containers/, after one more run,", Vec::new(), left)?;
         }
     }
@@ -239,11 +239,6 @@ fn signal_end(mut run: Running, how: &str) -> Result<()> {
     Ok(())
 }
 
-fn workspaces(lab: &Lab) -> Vec<PathBuf> {
-    let entries = fs::read_dir(lab.state().join("containers")).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).collect()
-}
-
 fn below_the_workspace(lab: &Lab) -> Result<()> {
     lab.runtime_was_killed();
     let host = Host::new(lab)?;
@@ -255,10 +250,7 @@ fn below_the_workspace(lab: &Lab) -> Result<()> {
             let script = format!("mkdir /tmp/there; {}", command_for(how));
             let mut run = lab.sh(&script).with(host.options()).start()?;
             run.wrote("ready")?;
-            let environment = run.container()?.environment()?;
-            let id = environment.get("HOSTNAME").context("no HOSTNAME in the container")?;
-            let workspace = lab.state().join("containers").join(id);
-            let point = workspace.join(place);
+            let point = lab.workspace(&mut run)?.join(place);
             fs::create_dir_all(&point)?;
             bind(&precious, &point)?;
             let did = format!("{} with a mount on {}", end(lab, run, how)?, point.display());
@@ -276,7 +268,7 @@ fn below_the_workspace(lab: &Lab) -> Result<()> {
                 &did,
                 "in containers/, when nothing is mounted any more,",
                 Vec::new(),
-                workspaces(lab),
+                lab.containers(),
             )?;
             lab.host_unchanged(&did)?;
         }

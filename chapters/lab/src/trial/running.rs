@@ -82,6 +82,12 @@ impl Running {
         Ok(container)
     }
 
+    /// The container's id: its hostname, unless it was given another.
+    pub(crate) fn id(&mut self) -> Result<String> {
+        let name = self.container()?.environment()?.remove("HOSTNAME");
+        name.ok_or_else(|| self.differs("the container's id in HOSTNAME", "no such variable"))
+    }
+
     /// Waits until the command has written `text` to stdout.
     pub(crate) fn wrote(&mut self, text: &str) -> Result<()> {
         let found = |output: Vec<u8>| String::from_utf8_lossy(&output).contains(text);

@@ -182,7 +182,13 @@ impl Lab {
         left
     }
 
-    fn containers(&self) -> Vec<PathBuf> {
+    /// The workspace of a running container.
+    pub(crate) fn workspace(&self, run: &mut Running) -> Result<PathBuf> {
+        Ok(self.state().join("containers").join(run.id()?))
+    }
+
+    /// The workspaces that there are.
+    pub(crate) fn containers(&self) -> Vec<PathBuf> {
         let containers = fs::read_dir(self.state().join("containers"));
         containers.into_iter().flatten().flatten().map(|entry| entry.path()).collect()
     }

@@ -11,17 +11,10 @@ pub(super) fn idle(lab: &Lab, options: &[&str]) -> Result<Running> {
     lab.run(["sleep", "1000"]).with(options).start()
 }
 
-/// The id of a running container: its hostname, unless it was given another.
-pub(super) fn id(run: &mut Running) -> Result<String> {
-    let environment = run.container()?.environment()?;
-    let name = environment.get("HOSTNAME").cloned();
-    name.ok_or_else(|| run.differs("the container's id in HOSTNAME", "no such variable"))
-}
-
 /// What a file of the container's cgroup says. The container must be in that cgroup.
 pub(super) fn file(run: &mut Running, controller: &str, name: &str) -> Result<String> {
     let hierarchy = hierarchy::required(controller)?;
-    let cgroup = hierarchy.container(&id(run)?);
+    let cgroup = hierarchy.container(&run.id()?);
     let container = run.container()?;
     run.same("the command's cgroup to be", &cgroup, &hierarchy.of_process(container)?)?;
     hierarchy::read(&cgroup.join(name))

@@ -6,7 +6,7 @@ use anyhow::Result;
 use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::signal::Signal;
 
-use super::containers::{id, idle};
+use super::containers::idle;
 use crate::chapter::Chapter::Cgroups;
 use crate::checks::check::Check;
 use crate::machine::hierarchy;
@@ -119,7 +119,7 @@ fn no_limit_no_cgroup(lab: &Lab) -> Result<()> {
     let own = fs::read_to_string("/proc/thread-self/cgroup")?;
     let saw = fs::read_to_string(run.container()?.file("cgroup"))?;
     run.same("the caller's own cgroups", own, saw)?;
-    let id = id(&mut run)?;
+    let id = run.id()?;
     hierarchy::all_gone(run.line(), &id)?;
     run.kill_command().map(drop)
 }
@@ -160,13 +160,13 @@ fn cgroup_gone(lab: &Lab) -> Result<()> {
     }
     // And one that was ended, by a signal to it or to run.
     let mut run = idle(lab, &options)?;
-    let container = id(&mut run)?;
+    let container = run.id()?;
     let outcome = run.kill_command()?;
     hierarchy::all_gone(&outcome.line, &container)?;
     let wait = "trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done";
     let mut run = lab.sh(wait).with(options).start()?;
     run.wrote("ready")?;
-    let container = id(&mut run)?;
+    let container = run.id()?;
     run.signal(Signal::SIGTERM);
     let outcome = run.finish()?;
     outcome.exits(5)?;
@@ -178,9 +178,9 @@ fn cgroup_leftover(lab: &Lab) -> Result<()> {
     lab.runtime_was_killed();
     let options = ["-m", "100m"];
     let mut living = idle(lab, &options)?;
-    let kept = id(&mut living)?;
+    let kept = living.id()?;
     let mut killed = idle(lab, &options)?;
-    let left = id(&mut killed)?;
+    let left = killed.id()?;
     let container = killed.container()?;
     killed.signal(Signal::SIGKILL);
     killed.finish()?;
