@@ -92,7 +92,7 @@ chapters! {
 }
 
 impl Chapter {
-    /// The one that all the others lead to.
+    /// The last of the book, which has all that is typed.
     pub const LAST: Chapter = Chapter::ALL[Chapter::ALL.len() - 1];
 
     /// Those whose code a learner types, in the book's order.

@@ -81,7 +81,8 @@ fn cargo_build(arguments: &[&str]) -> Result<BTreeMap<&'static str, PathBuf>> {
     let mut cargo = caller::cargo(&repository, caller::user_for(&repository)?.as_ref());
     cargo.args(caller::BUILD).args(["--release", "--locked"]).args(arguments);
     let built = cargo.output().context("running cargo, which must be in PATH")?;
-    ensure!(built.status.success(), "cargo build failed: {}", String::from_utf8_lossy(&built.stderr));
+    let said = String::from_utf8_lossy(&built.stderr);
+    ensure!(built.status.success(), "cargo build failed: {}", said.trim());
     let messages = String::from_utf8_lossy(&built.stdout);
     let executables = messages.lines().filter_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
