@@ -133,7 +133,8 @@ as_student cargo test --workspace --locked --no-run
 
 step "A message at login"
 install -d /etc/update-motd.d
-cat >/etc/update-motd.d/99-containers-by-hand <<'MOTD'
+chapters=("$REPOSITORY"/chapters/ch*)
+cat >/etc/update-motd.d/99-containers-by-hand <<MOTD
 #!/bin/sh
 # Made by vagrant/provision.sh.
 cat <<'TEXT'
@@ -142,10 +143,10 @@ cat <<'TEXT'
 
   You are in the repository, and all is built. A first container:
 
-      cargo run --bin ch05_volumes -- run -ti sh
+      cargo run --bin $(basename "${chapters[-1]}") -- run -ti sh
 
   What this machine can run:    cargo lab doctor
-  The first chapter's story:    less chapters/ch01_run/src/main.rs
+  The first chapter's story:    less chapters/$(basename "${chapters[0]}")/src/main.rs
   All checks:                   cargo test
 
 TEXT

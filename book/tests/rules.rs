@@ -7,10 +7,11 @@ use std::path::{Component, Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use book::page::Page;
-use book::sources::{self, CHAPTERS, library};
+use book::sources::{self, library};
 use book::{generated, markdown, messages, repo};
 use items::include;
 use items::source::Lines;
+use lab::Chapter;
 use libtest_mimic::{Arguments, Trial};
 
 /// The headings of a chapter, in their order.
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         every_line_of_a_chapter_is_on_its_page,
         every_line_of_a_chapter_belongs_to_an_item,
         no_code_carries_marks_of_the_book,
+        what_is_not_typed_is_for_reading,
         every_break_applies,
         links_lead_somewhere,
         every_check_is_explained_once,
@@ -61,11 +63,6 @@ fn main() -> ExitCode {
 /// Fails with all that is wrong.
 fn none(wrong: Vec<String>) {
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
-}
-
-/// The page of a chapter.
-fn page_of(chapter: &str) -> String {
-    chapter.replace('_', "-")
 }
 
 fn normal(path: &Path) -> PathBuf {
@@ -163,10 +160,9 @@ fn every_drawing_diff_and_break_is_used() {
 fn every_line_of_a_chapter_is_on_its_page() {
     let library = library();
     let mut wrong = Vec::new();
-    for chapter in CHAPTERS {
+    for chapter in Chapter::ALL {
         let mut shown: BTreeMap<String, Lines> = BTreeMap::new();
-        for inside in
-            Page::named(&page_of(chapter)).unwrap().lines.iter().filter_map(|line| include::item(line))
+        for inside in Page::named(chapter.page()).unwrap().lines.iter().filter_map(|line| include::item(line))
         {
             if let Ok(include) = library.include(inside) {
                 shown.entry(include.source.path.clone()).or_default().extend(include.lines);
@@ -187,7 +183,7 @@ fn every_line_of_a_chapter_is_on_its_page() {
 fn every_line_of_a_chapter_belongs_to_an_item() {
     let library = library();
     let mut wrong = Vec::new();
-    for chapter in CHAPTERS {
+    for chapter in Chapter::ALL {
         for source in sources::of_chapter(&library, chapter).unwrap() {
             for index in source.strays() {
                 let line = source.lines[index].trim();
@@ -214,6 +210,15 @@ fn no_code_carries_marks_of_the_book() {
         }
     }
     none(wrong);
+}
+
+/// `book.toml` tells the program that puts code into pages what the table of chapters tells all others.
+fn what_is_not_typed_is_for_reading() {
+    let typed: Vec<_> = Chapter::typed().collect();
+    let read = Chapter::ALL.into_iter().filter(|chapter| !typed.contains(chapter));
+    let line = format!("read = {:?}", read.map(Chapter::page).collect::<Vec<_>>());
+    let settings = repo::read(&repo::root().join("book/book.toml")).unwrap();
+    assert!(settings.lines().any(|one| one == line), "book/book.toml: [preprocessor.items] must have {line}");
 }
 
 fn every_break_applies() {
@@ -310,9 +315,9 @@ fn every_message_is_in_troubleshooting() {
 }
 
 fn chapters_have_their_headings() {
-    let chapters: Vec<_> = CHAPTERS.iter().map(|chapter| page_of(chapter)).collect();
+    let chapters = Chapter::ALL.map(Chapter::page);
     let mut wrong = Vec::new();
-    for page in Page::all().unwrap().iter().filter(|page| chapters.contains(&page.name)) {
+    for page in Page::all().unwrap().iter().filter(|page| chapters.contains(&page.name.as_str())) {
         let headings = markdown::headings(page);
         let second: Vec<_> =
             headings.iter().filter(|heading| heading.level == 2).map(|h| h.text.as_str()).collect();

@@ -44,7 +44,7 @@ fn every_stop(directory: &Path) {
         }
     }
     println!("{} stops", stops.len());
-    for (page, _) in learner::TYPED {
+    for page in Chapter::typed().map(Chapter::page) {
         let of_page: Vec<_> = stops.iter().filter(|stop| stop.page == page).collect();
         if of_page.len() < 3 {
             failures.push(format!("{page}: only {} stops", of_page.len()));
@@ -57,15 +57,13 @@ fn every_stop(directory: &Path) {
 }
 
 fn every_chapter(directory: &Path) {
-    let chapters = [Chapter::Run, Chapter::Cgroups, Chapter::PivotRoot, Chapter::Overlay, Chapter::Volumes];
-    for (number, chapter) in (1..=learner::TYPED.len()).zip(chapters) {
-        let files = learner::complete(number).unwrap();
+    for chapter in Chapter::typed() {
+        let files = learner::complete(chapter).unwrap();
         cargo("build", &files, directory)
-            .unwrap_or_else(|errors| panic!("after chapter {number}:\n{errors}"));
+            .unwrap_or_else(|errors| panic!("after chapter {}:\n{errors}", chapter.name()));
         // What earlier chapters taught is looked at once more when all is there.
-        let is_last = number == learner::TYPED.len();
-        let failures = grade(&directory.join("target/debug/byhand"), chapter, is_last);
-        assert!(failures.is_empty(), "after chapter {number}:\n{}", failures.join("\n\n"));
+        let failures = grade(&directory.join("target/debug/byhand"), chapter, chapter == Chapter::LAST);
+        assert!(failures.is_empty(), "after chapter {}:\n{}", chapter.name(), failures.join("\n\n"));
     }
 }
 

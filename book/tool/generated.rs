@@ -5,19 +5,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use lab::Chapter;
 use pikchr::{Pikchr, PikchrFlags};
 use similar::TextDiff;
 
 use crate::repo;
-
-/// The chapters whose `main.rs` a diff shows, and the one it is compared with.
-const DIFFS: [(&str, &str); 5] = [
-    ("ch02_cgroups", "ch01_run"),
-    ("ch03_pivot_root", "ch02_cgroups"),
-    ("ch04_aufs", "ch03_pivot_root"),
-    ("ch04_overlay", "ch03_pivot_root"),
-    ("ch05_volumes", "ch04_overlay"),
-];
 
 /// Colours that drawings may name. Pikchr only knows numbers, so each gets one and is put back afterwards.
 const COLOURS: [(&str, u8, &str); 6] = [
@@ -40,7 +32,9 @@ pub fn all() -> Result<BTreeMap<PathBuf, Result<String>>> {
         let svg = drawing(&source).with_context(|| format!("book/drawings/{name}.pikchr"));
         files.insert(repo::pages().join(format!("drawings/{name}.svg")), svg);
     }
-    for (chapter, earlier) in DIFFS {
+    for chapter in Chapter::ALL {
+        let Some(earlier) = chapter.builds_on() else { continue };
+        let (earlier, chapter) = (earlier.package(), chapter.package());
         files.insert(repo::pages().join(format!("diffs/{chapter}.diff")), diff(earlier, chapter));
     }
     Ok(files)

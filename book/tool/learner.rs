@@ -7,19 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use items::include::{self, Include};
 use items::written::Written;
+use lab::Chapter;
 
 use crate::page::Page;
 use crate::repo;
 use crate::sources::{self, library};
-
-/// The pages whose code a learner types, with the chapters they are of. aufs is read, not typed.
-pub const TYPED: [(&str, &str); 5] = [
-    ("ch01-run", "ch01_run"),
-    ("ch02-cgroups", "ch02_cgroups"),
-    ("ch03-pivot-root", "ch03_pivot_root"),
-    ("ch04-overlay", "ch04_overlay"),
-    ("ch05-volumes", "ch05_volumes"),
-];
 
 /// In the template, what chapters bring goes above this line of `main.rs`, and the line stays.
 const MAIN_MARK: &str = "// ==== your program ends here";
@@ -48,8 +40,8 @@ pub fn stops() -> Result<Vec<Stop>> {
     let library = library();
     let mut typed: BTreeMap<String, Written> = BTreeMap::new();
     let mut stops = Vec::new();
-    for (name, chapter) in TYPED {
-        let page = Page::named(name)?;
+    for chapter in Chapter::typed() {
+        let page = Page::named(chapter.page())?;
         let blocks = page.blocks();
         let in_block = |index: usize, word: &str| {
             blocks.iter().any(|block| block.is(word) && (block.start..block.end).contains(&index))
@@ -60,11 +52,11 @@ pub fn stops() -> Result<Vec<Stop>> {
             if Page::mark(line, "stop").is_some() && !in_block(index, "console") {
                 let files = assemble(&typed)?;
                 let is_last = code.is_none_or(|code| code < index);
-                mine.push(Stop { place: page.place(index), page: name, files, is_last });
+                mine.push(Stop { place: page.place(index), page: chapter.page(), files, is_last });
             }
             let Some(inside) = include::item(line) else { continue };
             let Include { source, lines } = library.include(inside).with_context(|| page.place(index))?;
-            if source.path.starts_with(&format!("chapters/{chapter}/")) {
+            if source.path.starts_with(&format!("chapters/{}/", chapter.package())) {
                 let file = typed.entry(source.path.clone()).or_insert_with(|| Written::new(source));
                 file.lines.extend(lines);
             }
@@ -80,7 +72,7 @@ fn assemble(typed: &BTreeMap<String, Written>) -> Result<BTreeMap<PathBuf, Strin
     let template = "chapters/lab/template/";
     for file in repo::files()? {
         if let Ok(name) = file.strip_prefix(template) {
-            files.insert(name.to_path_buf(), repo::read(&repo::root().join(&file))?);
+            files.insert(name.to_path_buf(), lab::filled_in(&repo::read(&repo::root().join(&file))?));
         }
     }
     let (lib, main) = (Path::new("src/lib.rs"), Path::new("src/main.rs"));
@@ -109,12 +101,11 @@ fn assemble(typed: &BTreeMap<String, Written>) -> Result<BTreeMap<PathBuf, Strin
 
 /// The crate as it is at the end of a chapter, with its code taken from the sources: all lines, whatever the page
 /// has of them.
-pub fn complete(chapter: usize) -> Result<BTreeMap<PathBuf, String>> {
-    ensure!((1..=TYPED.len()).contains(&chapter), "chapters are 1 to {}", TYPED.len());
+pub fn complete(chapter: Chapter) -> Result<BTreeMap<PathBuf, String>> {
     let library = library();
     let mut typed = BTreeMap::new();
-    for (_, name) in &TYPED[..chapter] {
-        for source in sources::of_chapter(&library, name)? {
+    for earlier in Chapter::typed().filter(|earlier| chapter.includes(*earlier)) {
+        for source in sources::of_chapter(&library, earlier)? {
             let lines = source.taught();
             typed.insert(source.path.clone(), Written { source, lines });
         }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use book::{generated, learner, repo};
 use clap::Parser;
+use lab::Chapter;
 
 #[derive(Parser)]
 #[command(name = "book")]
@@ -15,8 +16,8 @@ enum Cli {
     Make,
     /// Write the crate that a learner has at the end of a chapter
     Learner {
-        /// 1 to 5
-        chapter: usize,
+        /// The chapter, as `cargo lab check` calls it
+        chapter: Chapter,
         /// Where the crate goes
         directory: PathBuf,
     },

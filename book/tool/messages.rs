@@ -1,10 +1,11 @@
 //! What the chapters can tell a user: the sentences in their sources.
 
 use anyhow::{Context, Result, anyhow};
+use lab::Chapter;
 use proc_macro2::{TokenStream, TokenTree};
 use regex_lite::Regex;
 
-use crate::sources::{self, CHAPTERS, library};
+use crate::sources::{self, library};
 
 /// A sentence that a chapter can print.
 #[derive(Debug, Clone)]
@@ -21,7 +22,7 @@ pub struct Message {
 pub fn all() -> Result<Vec<Message>> {
     let library = library();
     let mut messages: Vec<Message> = Vec::new();
-    for chapter in CHAPTERS {
+    for chapter in Chapter::ALL {
         for source in sources::of_chapter(&library, chapter)? {
             let taught = source.taught();
             for Literal { line, call, text } in strings(&source.lines.join("\n"))? {

@@ -6,12 +6,9 @@ use std::rc::Rc;
 use anyhow::Result;
 use items::include::Library;
 use items::source::Source;
+use lab::Chapter;
 
 use crate::repo;
-
-/// The chapters' crates, in the book's order.
-pub const CHAPTERS: [&str; 6] =
-    ["ch01_run", "ch02_cgroups", "ch03_pivot_root", "ch04_aufs", "ch04_overlay", "ch05_volumes"];
 
 /// All their files.
 pub fn library() -> Library {
@@ -19,8 +16,8 @@ pub fn library() -> Library {
 }
 
 /// What a learner types of a chapter: its library, `main.rs`, its examples.
-pub fn of_chapter(library: &Library, chapter: &str) -> Result<Vec<Rc<Source>>> {
-    let top = Path::new("chapters").join(chapter);
+pub fn of_chapter(library: &Library, chapter: Chapter) -> Result<Vec<Rc<Source>>> {
+    let top = Path::new("chapters").join(chapter.package());
     let is_source = |file: &Path| {
         (file.starts_with(top.join("src")) || file.starts_with(top.join("examples")))
             && file.extension().is_some_and(|end| end == "rs")

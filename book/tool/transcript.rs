@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use lab::Chapter;
 use regex_lite::Regex;
 use similar::{ChangeTag, TextDiff};
 
@@ -27,9 +28,6 @@ const SLOW_END: Duration = Duration::from_secs(10);
 const LATE_OUTPUT: Duration = Duration::from_secs(5);
 /// Stands for any lines.
 const ANY: &str = "…";
-/// The programs that are built before the first page, as `cargo run` and `cargo lab` would build them.
-const BUILD: &str = "for c in ch01_run ch02_cgroups ch03_pivot_root ch04_aufs ch04_overlay ch05_volumes; \
-    do b=\"$b --bin $c\"; done; cargo build $b && cargo build -p lab --bin lab; echo status $?";
 
 /// What to do with output that is not as the page says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -325,7 +323,10 @@ pub fn build() -> Result<()> {
     let mut stage = Stage::raise()?;
     let terminal = stage.terminal()?;
     let mut seat = Seat { terminal, prompt: Some("$ ".to_string()) };
-    let output = backstage(&mut seat, BUILD)?;
+    // As `cargo run` and `cargo lab` would build them.
+    let chapters = Chapter::ALL.map(Chapter::package).join(" --bin ");
+    let build = format!("cargo build --bin {chapters} && cargo build -p lab --bin lab; echo status $?");
+    let output = backstage(&mut seat, &build)?;
     ensure!(output.ends_with("status 0\n"), "building the chapters:\n{output}");
     let _ = fs::remove_file(stage::marker());
     Ok(())

@@ -19,17 +19,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use nix::unistd::geteuid;
-
-use crate::{Chapter, book, check};
+use anyhow::{Context, Result};
 use page::Report;
 use place::Place;
 use programs::Programs;
 
+use crate::chapter::{Chapter, repository};
+use crate::machine::process::require_root;
+
 /// What `bench` is told.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// How often each contender runs
     #[arg(long, value_name = "N", default_value_t = 150, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     runs: u32,
@@ -61,15 +61,8 @@ const PAUSES: [u64; 2] = [0, 30];
 const RESULTS: &str = "bench.json";
 
 /// The whole of `cargo lab bench`.
-pub fn bench(arguments: &Arguments) -> ExitCode {
-    match try_bench(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => check::failed(&error),
-    }
-}
-
-fn try_bench(arguments: &Arguments) -> Result<()> {
-    ensure!(geteuid().is_root(), "only root makes containers: run this as root or with sudo");
+pub(crate) fn bench(arguments: &Arguments) -> Result<ExitCode> {
+    require_root()?;
     let programs = match &arguments.programs {
         Some(directory) => Programs::in_directory(directory)?,
         None => Programs::build()?,
@@ -77,8 +70,8 @@ fn try_bench(arguments: &Arguments) -> Result<()> {
     measure::catch_interrupts()?;
     let place = Place::make()?;
     let programs = programs.copied(&place)?;
-    let maker =
-        [Chapter::Volumes, Chapter::Overlay, Chapter::PivotRoot].into_iter().find_map(|c| programs.of(c));
+    let with_image = |chapter: &Chapter| chapter.includes(Chapter::PivotRoot) && *chapter != Chapter::Aufs;
+    let maker = Chapter::ALL.into_iter().rev().filter(with_image).find_map(|chapter| programs.of(chapter));
     place.make_image(maker.context("no chapter with an image is built")?)?;
 
     let (contenders, missing) = contender::all(&place, &programs)?;
@@ -95,7 +88,7 @@ fn try_bench(arguments: &Arguments) -> Result<()> {
         eprintln!("Tracing");
         report.network = steps::network_namespace(runs.min(50))?;
         let traced = report.contenders.iter().filter(|one| {
-            one.name.starts_with("floor") || one.name.starts_with("ch0") && !one.name.contains("dynamic")
+            one.name.starts_with("floor") || one.chapter.is_some_and(|chapter| one.name == chapter.package())
         });
         let steps = traced.map(|one| Ok((one.name.clone(), steps::of(one, &place, runs.min(20))?)));
         report.steps = Some(steps.collect::<Result<_>>()?);
@@ -104,7 +97,7 @@ fn try_bench(arguments: &Arguments) -> Result<()> {
         eprintln!("Scaling");
         report.scale = Some(scale::all(&place, &programs, runs)?);
     }
-    let output = arguments.output.clone().unwrap_or_else(|| book::repository().join("target/bench"));
+    let output = arguments.output.clone().unwrap_or_else(|| repository().join("target/bench"));
     report.cost = if arguments.build {
         eprintln!("Building from nothing");
         Some(cost::measure(&place)?)
@@ -115,9 +108,9 @@ fn try_bench(arguments: &Arguments) -> Result<()> {
     write_all(&report, &output)?;
     println!("\nWritten to {}", output.display());
     if arguments.page {
-        write(&book::repository().join("book/src/benchmark.md"), &report.page())?;
+        write(&repository().join("book/src/benchmark.md"), &report.page())?;
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn write_all(report: &Report, directory: &Path) -> Result<()> {

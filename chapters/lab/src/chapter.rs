@@ -1,97 +1,142 @@
-//! The chapters of the book, and which builds on which.
+//! The chapters of the book: one table, which the lab, the book's tools and the tests read.
 
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// How far a runtime has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Chapter {
+/// Makes [`Chapter`] and its rows of one list, so that no chapter can be without a row.
+macro_rules! chapters {
+    ($($(#[$adds:meta])* $chapter:ident { $($column:ident: $value:expr),+ $(,)? })+) => {
+        /// How far a runtime has come. Its order is the book's.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Chapter { $($(#[$adds])* $chapter),+ }
+
+        impl Chapter {
+            /// All of them, in the book's order.
+            pub const ALL: [Chapter; ROWS.len()] = [$(Chapter::$chapter),+];
+        }
+
+        const ROWS: &[Row] = &[$(Row { $($column: $value),+ }),+];
+    };
+}
+
+/// What is to be known of a chapter.
+struct Row {
+    name: &'static str,
+    title: &'static str,
+    package: &'static str,
+    page: &'static str,
+    builds_on: Option<Chapter>,
+    is_typed: bool,
+}
+
+chapters! {
     /// Chapter 1: a process in namespaces of its own.
-    Run,
+    Run {
+        name: "1",
+        title: "Chapter 1: a process in namespaces of its own",
+        package: "ch01_run",
+        page: "ch01-run",
+        builds_on: None,
+        is_typed: true,
+    }
+
     /// Chapter 2: limits.
-    Cgroups,
+    Cgroups {
+        name: "2",
+        title: "Chapter 2: limits",
+        package: "ch02_cgroups",
+        page: "ch02-cgroups",
+        builds_on: Some(Chapter::Run),
+        is_typed: true,
+    }
+
     /// Chapter 3: a root of its own.
-    PivotRoot,
-    /// Chapter 4, as Docker first did it: a writable layer by aufs.
-    Aufs,
+    PivotRoot {
+        name: "3",
+        title: "Chapter 3: a root of its own",
+        package: "ch03_pivot_root",
+        page: "ch03-pivot-root",
+        builds_on: Some(Chapter::Cgroups),
+        is_typed: true,
+    }
+
+    /// Chapter 4, as Docker first did it: a writable layer by aufs. Nothing builds on it.
+    Aufs {
+        name: "4-aufs",
+        title: "Chapter 4 with aufs: a writable layer",
+        package: "ch04_aufs",
+        page: "ch04-aufs",
+        builds_on: Some(Chapter::PivotRoot),
+        is_typed: false,
+    }
+
     /// Chapter 4, as Docker does it now: a writable layer by overlayfs.
-    Overlay,
+    Overlay {
+        name: "4",
+        title: "Chapter 4 with overlayfs: a writable layer",
+        package: "ch04_overlay",
+        page: "ch04-overlay",
+        builds_on: Some(Chapter::PivotRoot),
+        is_typed: true,
+    }
+
     /// Chapter 5: data that outlives the container.
-    Volumes,
+    Volumes {
+        name: "5",
+        title: "Chapter 5: volumes",
+        package: "ch05_volumes",
+        page: "ch05-volumes",
+        builds_on: Some(Chapter::Overlay),
+        is_typed: true,
+    }
 }
 
 impl Chapter {
-    /// All of them, in the book's order.
-    pub const ALL: [Chapter; 6] = [
-        Chapter::Run,
-        Chapter::Cgroups,
-        Chapter::PivotRoot,
-        Chapter::Aufs,
-        Chapter::Overlay,
-        Chapter::Volumes,
-    ];
+    /// The last of the book, which has all that is typed.
+    pub const LAST: Chapter = Chapter::ALL[Chapter::ALL.len() - 1];
+
+    /// Those whose code a learner types, in the book's order.
+    pub fn typed() -> impl Iterator<Item = Chapter> {
+        Chapter::ALL.into_iter().filter(|chapter| chapter.row().is_typed)
+    }
+
+    const fn row(self) -> &'static Row {
+        &ROWS[self as usize]
+    }
 
     /// How the lab's command line calls it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Chapter::Run => "1",
-            Chapter::Cgroups => "2",
-            Chapter::PivotRoot => "3",
-            Chapter::Aufs => "4-aufs",
-            Chapter::Overlay => "4",
-            Chapter::Volumes => "5",
-        }
+    pub const fn name(self) -> &'static str {
+        self.row().name
     }
 
     /// What it adds.
-    pub fn title(self) -> &'static str {
-        match self {
-            Chapter::Run => "Chapter 1: a process in namespaces of its own",
-            Chapter::Cgroups => "Chapter 2: limits",
-            Chapter::PivotRoot => "Chapter 3: a root of its own",
-            Chapter::Aufs => "Chapter 4 with aufs: a writable layer",
-            Chapter::Overlay => "Chapter 4 with overlayfs: a writable layer",
-            Chapter::Volumes => "Chapter 5: volumes",
-        }
+    pub const fn title(self) -> &'static str {
+        self.row().title
     }
 
     /// Its crate, which is also the name of its program.
-    pub fn package(self) -> &'static str {
-        match self {
-            Chapter::Run => "ch01_run",
-            Chapter::Cgroups => "ch02_cgroups",
-            Chapter::PivotRoot => "ch03_pivot_root",
-            Chapter::Aufs => "ch04_aufs",
-            Chapter::Overlay => "ch04_overlay",
-            Chapter::Volumes => "ch05_volumes",
-        }
+    pub const fn package(self) -> &'static str {
+        self.row().package
     }
 
-    /// Its page of the book, in `book/src/`.
-    pub fn page(self) -> &'static str {
-        match self {
-            Chapter::Run => "ch01-run.md",
-            Chapter::Cgroups => "ch02-cgroups.md",
-            Chapter::PivotRoot => "ch03-pivot-root.md",
-            Chapter::Aufs => "ch04-aufs.md",
-            Chapter::Overlay => "ch04-overlay.md",
-            Chapter::Volumes => "ch05-volumes.md",
-        }
+    /// Its page of the book: the name of a file in `book/src/`, without `.md`.
+    pub const fn page(self) -> &'static str {
+        self.row().page
     }
 
-    /// The chapter that this one takes up. Two take up chapter 3: nothing builds on aufs.
-    fn builds_on(self) -> Option<Chapter> {
-        match self {
-            Chapter::Run => None,
-            Chapter::Cgroups => Some(Chapter::Run),
-            Chapter::PivotRoot => Some(Chapter::Cgroups),
-            Chapter::Aufs | Chapter::Overlay => Some(Chapter::PivotRoot),
-            Chapter::Volumes => Some(Chapter::Overlay),
-        }
+    /// The chapter that this one takes up, and whose `main.rs` its own is a change of.
+    pub const fn builds_on(self) -> Option<Chapter> {
+        self.row().builds_on
     }
 
     /// Whether a runtime of this chapter has what `other` teaches.
     pub fn includes(self, other: Chapter) -> bool {
         self == other || self.builds_on().is_some_and(|earlier| earlier.includes(other))
+    }
+
+    /// All names, for those who have to choose one.
+    pub(crate) fn names() -> String {
+        Chapter::ALL.map(Chapter::name).join(", ")
     }
 }
 
@@ -100,13 +145,22 @@ impl FromStr for Chapter {
 
     fn from_str(name: &str) -> Result<Chapter, String> {
         let found = Chapter::ALL.into_iter().find(|chapter| chapter.name() == name);
-        found.ok_or_else(|| "one of 1, 2, 3, 4, 4-aufs, 5".to_string())
+        found.ok_or_else(|| format!("one of {}", Chapter::names()))
     }
+}
+
+/// The top of the repository that this lab was built from.
+pub(crate) fn repository() -> PathBuf {
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
+    lab.ancestors().nth(2).unwrap_or(lab).to_path_buf()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::Chapter::*;
+    use super::*;
 
     #[test]
     fn volumes_builds_on_all_but_aufs() {
@@ -116,5 +170,32 @@ mod tests {
         assert!(!Volumes.includes(Aufs));
         assert!(Aufs.includes(PivotRoot));
         assert!(!PivotRoot.includes(Overlay));
+    }
+
+    #[test]
+    fn a_row_has_its_crate_its_page_and_its_place_in_the_book() {
+        let summary = fs::read_to_string(repository().join("book/src/SUMMARY.md")).unwrap();
+        let mut places = Vec::new();
+        for chapter in Chapter::ALL {
+            let manifest = repository().join("chapters").join(chapter.package()).join("Cargo.toml");
+            let manifest = fs::read_to_string(&manifest).unwrap_or_else(|e| panic!("{manifest:?}: {e}"));
+            assert!(manifest.contains(&format!("\nname = {:?}\n", chapter.package())), "{manifest}");
+            let page = repository().join("book/src").join(format!("{}.md", chapter.page()));
+            assert!(page.is_file(), "there is no {page:?}");
+            let place = summary.find(&format!("]({}.md)", chapter.page()));
+            places.push(place.unwrap_or_else(|| panic!("SUMMARY.md does not list {}", chapter.page())));
+            assert!(chapter.builds_on().is_none_or(|earlier| earlier < chapter), "{chapter:?}");
+            assert_eq!(chapter.name().parse(), Ok(chapter));
+        }
+        assert!(places.is_sorted(), "SUMMARY.md has another order");
+    }
+
+    #[test]
+    fn every_crate_of_a_chapter_has_its_row() {
+        let crates = fs::read_dir(repository().join("chapters")).unwrap().map(|entry| entry.unwrap());
+        let mut names: Vec<_> = crates.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        names.retain(|name| name.starts_with("ch"));
+        names.sort();
+        assert_eq!(names, Chapter::ALL.map(Chapter::package));
     }
 }

@@ -13,7 +13,11 @@ mod scene;
 mod tracer;
 mod walls;
 
-use crate::Check;
+use crate::checks::check::Check;
 
-pub(crate) const CHECKS: &[&[Check]] =
-    &[fail::CHECKS, kill::CHECKS, data::CHECKS, hostile::CHECKS, log::CHECKS, walls::CHECKS];
+/// The checks that let everything go wrong.
+pub fn fault_checks() -> impl Iterator<Item = &'static Check> {
+    [fail::CHECKS, kill::CHECKS, data::CHECKS, hostile::CHECKS, log::CHECKS, walls::CHECKS]
+        .into_iter()
+        .flatten()
+}

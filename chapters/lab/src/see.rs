@@ -29,24 +29,27 @@ pub(crate) fn cannot_run(reason: impl Display) -> Error {
 
 /// A failed check: `did` is a command line that can be pasted.
 pub(crate) fn differs(did: impl Display, expected: impl Display, saw: impl Display) -> Error {
-    Difference { did: did.to_string(), expected: expected.to_string(), saw: saw.to_string() }.into()
+    Failure { did: did.to_string(), expected: expected.to_string(), saw: saw.to_string() }.into()
 }
 
-/// What a failed check has to say.
-#[derive(Debug, Clone)]
-pub(crate) struct Difference {
-    pub(crate) did: String,
-    pub(crate) expected: String,
-    pub(crate) saw: String,
+/// Why a check failed.
+#[derive(Debug, Clone, Default)]
+pub struct Failure {
+    /// A command line that can be pasted.
+    pub did: String,
+    /// What should have been.
+    pub expected: String,
+    /// What was.
+    pub saw: String,
 }
 
-impl Display for Difference {
+impl Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "  did:      {}\n  expected: {}\n  saw:      {}", self.did, self.expected, self.saw)
     }
 }
 
-impl std::error::Error for Difference {}
+impl std::error::Error for Failure {}
 
 /// Fails unless the two are the same.
 pub(crate) fn same<T: PartialEq + fmt::Debug>(

@@ -4,15 +4,17 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use lab::Chapter;
 use serde_json::Value;
 
 #[test]
 fn three_runs_of_everything_that_is_here() {
     let lab = Path::new(env!("CARGO_BIN_EXE_lab"));
     let programs = lab.parent().unwrap();
-    if !programs.join("ch05_volumes").is_file() {
+    let last = Chapter::LAST.package();
+    if !programs.join(last).is_file() {
         // `cargo test` for the whole repository builds it first; `cargo test -p lab` alone does not.
-        println!("skipped: ch05_volumes is not built: cargo build --bins");
+        println!("skipped: {last} is not built: cargo build --bins");
         return;
     }
     let output = tempfile::tempdir().unwrap();
@@ -26,13 +28,13 @@ fn three_runs_of_everything_that_is_here() {
 
     let text = String::from_utf8_lossy(&done.stdout);
     assert!(text.lines().any(|line| line.starts_with("floor  ") && line.contains(" 1.00")), "{text}");
-    assert!(text.lines().any(|line| line.starts_with("ch05_volumes")), "{text}");
+    assert!(text.lines().any(|line| line.starts_with(last)), "{text}");
     let json = fs::read_to_string(output.path().join("bench.json")).unwrap();
     let results: Value = serde_json::from_str(&json).unwrap();
     let first = &results["start"][0]["times_ms"][0];
     assert_eq!((first["name"].as_str(), first["runs"].as_u64()), (Some("floor"), Some(3)), "{json}");
     let plot = fs::read_to_string(output.path().join("start.svg")).unwrap();
-    assert!(plot.contains("ch05_volumes") && plot.trim_end().ends_with("</svg>"), "{plot}");
+    assert!(plot.contains(last) && plot.trim_end().ends_with("</svg>"), "{plot}");
     let ours = format!("byhand-bench-{pid}-");
     let files = fs::read_dir("/var/tmp").unwrap().flatten();
     let left: Vec<_> = files.filter(|file| file.file_name().to_string_lossy().starts_with(&ours)).collect();

@@ -1,39 +1,28 @@
 //! The solutions in `exercises/`: with one applied to its chapter, the exercise's checks are green, and without it red.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use lab::Chapter;
 use libtest_mimic::{Arguments, Failed, Trial};
-
-/// An exercise, the chapter that it extends, and how the lab calls that.
-const EXERCISES: [(&str, &str, &str); 6] = [
-    ("workdir", "ch01_run", "1"),
-    ("env", "ch01_run", "1"),
-    ("oom-score", "ch02_cgroups", "2"),
-    ("read-only", "ch03_pivot_root", "3"),
-    ("layers", "ch04_overlay", "4"),
-    ("tmpfs", "ch05_volumes", "5"),
-];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    if !arguments.list && !nix::unistd::geteuid().is_root() {
-        eprintln!("lab: these checks make containers, and only root can: run them as root or with sudo");
-        return ExitCode::FAILURE;
-    }
     arguments.test_threads = Some(1); // they are built in one place
-    let trial = |(name, package, chapter)| {
-        Trial::test(name, move || {
-            solved(name, package, chapter).map_err(|error| Failed::from(format!("{error:#}")))
-        })
+    // Each exercise, and the chapter that it extends.
+    let exercises: BTreeMap<_, _> =
+        lab::exercise_checks().filter_map(|check| Some((check.exercise?, check.since))).collect();
+    let trial = |(name, chapter)| {
+        Trial::test(name, move || solved(name, chapter).map_err(|error| Failed::from(format!("{error:#}"))))
     };
-    libtest_mimic::run(&arguments, EXERCISES.into_iter().map(trial).collect()).exit_code()
+    lab::as_root(&arguments, exercises.into_iter().map(trial).collect())
 }
 
-fn solved(name: &str, package: &str, chapter: &str) -> Result<()> {
+fn solved(name: &str, chapter: Chapter) -> Result<()> {
     let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
     let repository = lab.ancestors().nth(2).context("no repository")?;
     // Whoever builds is the user to whom this directory belongs. What was built there before is built no more.
@@ -43,7 +32,7 @@ fn solved(name: &str, package: &str, chapter: &str) -> Result<()> {
         copied(&repository.join(file), &copy.join(file))?;
     }
     own(&copy, Path::new(env!("CARGO_TARGET_TMPDIR")))?;
-    let program = copy.join("chapters").join(package);
+    let program = copy.join("chapters").join(chapter.package());
 
     let without = checked(&program, chapter, name)?;
     ensure!(count(&without, "fail") > 0 && count(&without, "pass") == 0, "without the solution: {without:?}");
@@ -99,10 +88,10 @@ fn count(results: &[(String, String)], outcome: &str) -> usize {
 }
 
 /// Each check of the exercise, and its outcome. Says why one was skipped.
-fn checked(program: &Path, chapter: &str, exercise: &str) -> Result<Vec<(String, String)>> {
+fn checked(program: &Path, chapter: Chapter, exercise: &str) -> Result<Vec<(String, String)>> {
     let ids = lab::exercise_checks().filter(|check| check.exercise == Some(exercise)).map(|check| check.id);
     let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
-    lab.args(["check", chapter, "--json", "--runtime"]).arg(program).args(ids).stderr(Stdio::piped());
+    lab.args(["check", chapter.name(), "--json", "--runtime"]).arg(program).args(ids).stderr(Stdio::piped());
     let output = lab.output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.code() != Some(2), "{}", String::from_utf8_lossy(&output.stderr));

@@ -13,8 +13,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use lab::Chapter;
-use lab::grade::{Graded, Limits, Outcome, Plan, grade};
+use lab::{Chapter, Graded, Limits, Plan, grade};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> ExitCode {
@@ -25,16 +24,12 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Most of the time is spent in waiting for what does not come.
     arguments.test_threads.get_or_insert(4);
-    if !arguments.list && !nix::unistd::geteuid().is_root() {
-        eprintln!("lab: these checks make containers, and only root can: run them as root or with sudo");
-        return ExitCode::FAILURE;
-    }
     let trials = expected().into_iter().map(|wrong| {
         Trial::test(wrong.name.clone(), move || {
             judged(&wrong).map_err(|error| Failed::from(format!("{error:#}")))
         })
     });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    lab::as_root(&arguments, trials.collect())
 }
 
 /// A wrong runtime and the checks that find it.
@@ -101,8 +96,5 @@ fn judged(wrong: &Wrong) -> Result<()> {
 }
 
 fn reason(graded: &Graded) -> Option<String> {
-    match &graded.verdict.outcome {
-        Outcome::Fail(failure) => Some(format!("{failure:?}")),
-        _ => None,
-    }
+    graded.failure().map(|failure| format!("{failure:?}"))
 }

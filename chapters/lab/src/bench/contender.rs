@@ -10,7 +10,11 @@ use serde_json::{Value, json};
 
 use crate::bench::place::Place;
 use crate::bench::programs::Programs;
-use crate::{Chapter, aufs};
+use crate::chapter::Chapter;
+use crate::machine::aufs;
+
+/// The chapter whose steps floor.c makes, all of them with `-w`.
+pub(crate) const FLOOR: Chapter = Chapter::Volumes;
 
 /// The limit that all have who can have one: `-m 100m`.
 const MEMORY: u64 = 100 << 20;
@@ -24,6 +28,8 @@ pub(crate) struct Contender {
     pub(crate) name: String,
     /// What it does less, or otherwise, than the others.
     pub(crate) note: &'static str,
+    /// Whose program it is, if it is one of ours.
+    pub(crate) chapter: Option<Chapter>,
     words: Vec<OsString>,
     /// Where the chapters keep their files.
     state: PathBuf,
@@ -34,7 +40,14 @@ pub(crate) struct Contender {
 impl Contender {
     fn new<S: Into<OsString>>(name: &str, place: &Place, words: impl IntoIterator<Item = S>) -> Contender {
         let words = words.into_iter().map(Into::into).collect();
-        Contender { name: name.to_string(), note: "", words, state: place.state(), id_follows: None }
+        Contender {
+            name: name.to_string(),
+            note: "",
+            chapter: None,
+            words,
+            state: place.state(),
+            id_follows: None,
+        }
     }
 
     fn but(mut self, note: &'static str) -> Contender {
@@ -88,7 +101,7 @@ pub(crate) fn chapter(
     }
     words.extend(options.iter().map(Into::into));
     words.push(TRUE.into());
-    let contender = Contender::new(name, place, words);
+    let contender = Contender { chapter: Some(chapter), ..Contender::new(name, place, words) };
     match chapter {
         Chapter::Run => contender.but("no limit, and on the host's own root"),
         Chapter::Cgroups => contender.but("on the host's own root"),
@@ -110,11 +123,11 @@ pub(crate) fn all(place: &Place, programs: &Programs) -> Result<(Vec<Contender>,
     let mut missing = Vec::new();
     let mut tried = vec![
         floor("floor", place, &place.image(), false).tried(),
-        floor("floor, every step of chapter 5", place, &place.image(), true).tried(),
+        floor(&format!("floor, every step of chapter {}", FLOOR.name()), place, &place.image(), true).tried(),
     ];
     for one in Chapter::ALL {
         if one == Chapter::Aufs && !aufs::on_this_kernel() {
-            missing.push("ch04_aufs: this kernel has no aufs".to_string());
+            missing.push(format!("{}: this kernel has no aufs", one.package()));
             continue;
         }
         match programs.of(one) {
@@ -124,8 +137,8 @@ pub(crate) fn all(place: &Place, programs: &Programs) -> Result<(Vec<Contender>,
     }
     if let Some(program) = &programs.dynamic {
         let note = "linked dynamically: cargo build --release";
-        let name = "ch05_volumes, dynamic";
-        tried.push(chapter(Chapter::Volumes, name, program, place, &[]).but(note).tried());
+        let name = format!("{}, dynamic", Chapter::LAST.package());
+        tried.push(chapter(Chapter::LAST, &name, program, place, &[]).but(note).tried());
     }
     for (name, found) in others(place)? {
         match found {

@@ -9,13 +9,14 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::bench::place::Place;
-use crate::book;
-use crate::caller::{self, Caller};
+use crate::chapter::{Chapter, repository};
+use crate::grader::caller::{self, Caller};
 
 /// How many crates, and how many seconds.
 #[derive(Debug)]
 pub(crate) struct Cost {
-    pub(crate) crates_of_chapter_5: usize,
+    /// Those that the last chapter consists of and needs.
+    pub(crate) crates_of_last: usize,
     pub(crate) crates_of_all: usize,
     pub(crate) debug: f64,
     pub(crate) release: f64,
@@ -26,17 +27,17 @@ pub(crate) fn last(results: &Path) -> Option<Cost> {
     let results: Value = serde_json::from_str(&fs::read_to_string(results).ok()?).ok()?;
     let build = results.get("build")?;
     Some(Cost {
-        crates_of_chapter_5: build["crates_ch05"].as_u64()? as usize,
+        crates_of_last: build["crates_last"].as_u64()? as usize,
         crates_of_all: build["crates_all"].as_u64()? as usize,
         debug: build["debug_s"].as_f64()?,
         release: build["release_s"].as_f64()?,
     })
 }
 
-/// Builds chapter 5 twice, into directories of its own.
+/// Builds the last chapter twice, into directories of its own.
 pub(crate) fn measure(place: &Place) -> Result<Cost> {
     Ok(Cost {
-        crates_of_chapter_5: crates(&["-p", "ch05_volumes", "-e", "normal"])?,
+        crates_of_last: crates(&["-p", Chapter::LAST.package(), "-e", "normal"])?,
         crates_of_all: crates(&["--workspace"])?,
         debug: build(place, "debug", &[])?,
         release: build(place, "release", &["--release"])?,
@@ -44,7 +45,7 @@ pub(crate) fn measure(place: &Place) -> Result<Cost> {
 }
 
 fn build(place: &Place, name: &str, arguments: &[&str]) -> Result<f64> {
-    let repository = book::repository();
+    let repository = repository();
     let user = caller::user_for(&repository)?;
     let target = place.path(&format!("build-{name}"));
     fs::create_dir(&target)?;
@@ -52,7 +53,9 @@ fn build(place: &Place, name: &str, arguments: &[&str]) -> Result<f64> {
         std::os::unix::fs::chown(&target, Some(uid), Some(gid))?;
     }
     let mut cargo = caller::cargo(&repository, user.as_ref());
-    cargo.args(["build", "--quiet", "--locked", "--bin", "ch05_volumes", "--target-dir"]).arg(&target);
+    cargo
+        .args(["build", "--quiet", "--locked", "--bin", Chapter::LAST.package(), "--target-dir"])
+        .arg(&target);
     let began = Instant::now();
     let status = cargo.args(arguments).status().context("running cargo")?;
     ensure!(status.success(), "cargo build failed");
@@ -60,7 +63,7 @@ fn build(place: &Place, name: &str, arguments: &[&str]) -> Result<f64> {
 }
 
 fn crates(arguments: &[&str]) -> Result<usize> {
-    let repository = book::repository();
+    let repository = repository();
     let mut cargo = caller::cargo(&repository, caller::user_for(&repository)?.as_ref());
     let tree = cargo.args(["tree", "--locked", "--prefix", "none"]).args(arguments).output();
     let tree = tree.context("running cargo tree")?;

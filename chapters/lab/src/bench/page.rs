@@ -6,12 +6,13 @@ use std::thread::available_parallelism;
 
 use serde_json::{Value, json};
 
-use crate::bench::contender::Contender;
+use crate::bench::contender::{Contender, FLOOR};
 use crate::bench::cost::Cost;
 use crate::bench::plot::{self, Bar};
 use crate::bench::scale::Figure;
 use crate::bench::statistics::Summary;
 use crate::bench::steps::STEPS;
+use crate::chapter::Chapter;
 
 /// What was measured; what was not asked for is `None`.
 #[derive(Debug, Default)]
@@ -63,20 +64,22 @@ impl Report {
     }
 
     fn ours(&self) -> Option<usize> {
-        self.contenders.iter().position(|one| one.name == "ch05_volumes")
+        self.named(Chapter::LAST.package())
     }
 
     fn named(&self, name: &str) -> Option<usize> {
         self.contenders.iter().position(|one| one.name == name)
     }
 
-    /// What chapter 5 aims at, and whether it got there: with the last pause that was measured.
+    /// What the last chapter aims at, and whether it got there: with the last pause that was measured.
     fn targets(&self) -> Vec<(String, bool)> {
         let (Some(ours), Some((_, times))) = (self.ours(), self.times.last()) else { return Vec::new() };
         let series = self.times.len() - 1;
         let ratio = self.ratio(series, ours);
-        let mut targets =
-            vec![(format!("ch05_volumes takes at most 1.10 of the floor: {ratio:.3}"), ratio <= 1.1)];
+        let mut targets = vec![(
+            format!("{} takes at most 1.10 of the floor: {ratio:.3}", Chapter::LAST.package()),
+            ratio <= 1.1,
+        )];
         for (name, factor) in [("bubblewrap", 1.0), ("crun", 2.0), ("runc", 6.0)] {
             if let Some(other) = self.named(name) {
                 let times = times[other].median / times[ours].median;
@@ -88,10 +91,13 @@ impl Report {
                 targets.push((format!("It is {aim} {name}: {times:.2} times as fast"), times > factor));
             }
         }
-        if let (Some(alike), Some(bubblewrap)) = (self.named("ch03_pivot_root"), self.named("bubblewrap")) {
+        if let (Some(alike), Some(bubblewrap)) =
+            (self.named(Chapter::PivotRoot.package()), self.named("bubblewrap"))
+        {
             let times = times[bubblewrap].median / times[alike].median;
-            let what = "ch03_pivot_root, which like bubblewrap has no overlay, is ahead of it";
-            targets.push((format!("{what}: {times:.2} times as fast"), times > 1.0));
+            let what = "which like bubblewrap has no overlay, is ahead of it";
+            let package = Chapter::PivotRoot.package();
+            targets.push((format!("{package}, {what}: {times:.2} times as fast"), times > 1.0));
         }
         targets
     }
@@ -168,7 +174,7 @@ impl Report {
         });
         let cost = self.cost.as_ref().map(|cost| {
             json!({
-                "crates_ch05": cost.crates_of_chapter_5, "crates_all": cost.crates_of_all,
+                "crates_last": cost.crates_of_last, "crates_all": cost.crates_of_all,
                 "debug_s": cost.debug, "release_s": cost.release,
             })
         });
@@ -191,7 +197,7 @@ impl Report {
                 .zip(summaries)
                 .map(|(one, summary)| Bar {
                     name: one.name.clone(),
-                    parts: vec![(summary.median, colour(&one.name))],
+                    parts: vec![(summary.median, colour(one))],
                     text: format!("{:.1} ms", summary.median),
                     whisker: Some((summary.first_quartile, summary.third_quartile)),
                 })
@@ -232,10 +238,17 @@ impl Report {
              It asks the kernel for five namespaces, a memory cgroup, an overlay, a root, `/proc` and `/dev`, starts \
              the command, and clears up; it does nothing else, so it is about as fast as this can be.\n\
              What a chapter takes beyond it is the price of our own code: of a command line, of errors that say what \
-             happened, and of all the care that the floor does not take.\n\
-             The second floor makes every step of chapter 5 in C too, such as looking for the cgroup tree, locking, and closing \
-             descriptors; what is left between that one and `ch05_volumes` is Rust, its libraries and our style.\n\
-             One of these steps saves time where much waits to be written to the disk, and the first floor does not have it: a \
+             happened, and of all the care that the floor does not take.\n",
+        );
+        let _ = writeln!(
+            page,
+            "The second floor makes every step of chapter {} in C too, such as looking for the cgroup tree, locking, and closing \
+             descriptors; what is left between that one and `{}` is Rust, its libraries and our style.",
+            FLOOR.name(),
+            FLOOR.package()
+        );
+        page.push_str(
+            "One of these steps saves time where much waits to be written to the disk, and the first floor does not have it: a \
              [volatile overlay](ch04-overlay.md#nothing-for-the-disk). It has two directories and a file more to remove.\n\n\
              ## Starting and ending a container\n\n\
              Each contender runs `/bin/true` in the same image, with the same five namespaces, and with a limit of 100 MB of \
@@ -324,8 +337,9 @@ impl Report {
             "\n## More of everything\n\n\
              Where both are timed, our runs and the floor's take turns, so that whatever the machine does meanwhile happens to both.\n\
              For a hundred at once the second floor is the yardstick: it makes and removes the same directories, those of the \
-             volatile overlay among them. The first floor has fewer, and so is ahead of both.\n\n| | ch05_volumes | floor | aim | |\n|---|---|---|---|---|\n",
+             volatile overlay among them. The first floor has fewer, and so is ahead of both.\n",
         );
+        let _ = writeln!(page, "\n| | {} | floor | aim | |\n|---|---|---|---|---|", Chapter::LAST.package());
         for figure in figures {
             let Figure { what, ours, floors, target, reached } = figure;
             let reached = reached.map_or("", said);
@@ -346,18 +360,22 @@ fn said(reached: bool) -> &'static str {
     if reached { "reached" } else { "not reached" }
 }
 
-fn colour(name: &str) -> usize {
-    match name {
-        name if name.starts_with("floor") => 5,
-        name if name.starts_with("ch0") => 0,
-        _ => 3,
+fn colour(one: &Contender) -> usize {
+    match one.chapter {
+        Some(_) => 0,
+        None if one.name.starts_with("floor") => 5,
+        None => 3,
     }
 }
 
 fn cost_line(cost: &Cost) -> String {
     format!(
-        "Chapter 5 and all that it needs are {} crates, ours among them; with the lab, the book and the tests there are {}.\n\
-         Built from nothing, without downloading, chapter 5 takes {:.0} s, and {:.0} s with `--release`.",
-        cost.crates_of_chapter_5, cost.crates_of_all, cost.debug, cost.release
+        "Chapter {0} and all that it needs are {1} crates, ours among them; with the lab, the book and the tests there are {2}.\n\
+         Built from nothing, without downloading, chapter {0} takes {3:.0} s, and {4:.0} s with `--release`.",
+        Chapter::LAST.name(),
+        cost.crates_of_last,
+        cost.crates_of_all,
+        cost.debug,
+        cost.release
     )
 }

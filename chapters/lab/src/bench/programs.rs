@@ -8,23 +8,22 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::bench::place::Place;
-use crate::{Chapter, book, caller};
+use crate::bench::place::{Place, copied};
+use crate::chapter::{Chapter, repository};
+use crate::grader::caller;
 
 /// What is measured.
 #[derive(Debug, Default)]
 pub(crate) struct Programs {
     chapters: BTreeMap<&'static str, PathBuf>,
-    /// Chapter 5 once more, linked dynamically, if the others are static.
+    /// The last chapter once more, linked dynamically, if the others are static.
     pub(crate) dynamic: Option<PathBuf>,
     /// How they were built.
     pub(crate) how: String,
 }
 
 impl Programs {
-    /// The same, each in a copy of its own. What a linker has just written is kept in memory in small pieces, and they
-    /// take the kernel longer to map than those of a file that was copied or read: up to 0.2 ms, for nothing that the
-    /// program itself does.
+    /// The same, each in a copy of its own.
     pub(crate) fn copied(mut self, place: &Place) -> Result<Programs> {
         let (programs, dynamic) = (place.path("programs"), place.path("dynamic"));
         for directory in [&programs, &dynamic] {
@@ -34,7 +33,7 @@ impl Programs {
             *path = copied(path, programs.join(name))?;
         }
         if let Some(path) = &mut self.dynamic {
-            *path = copied(path, dynamic.join(Chapter::Volumes.package()))?;
+            *path = copied(path, dynamic.join(Chapter::LAST.package()))?;
         }
         Ok(self)
     }
@@ -51,7 +50,7 @@ impl Programs {
         Ok(Programs { chapters, dynamic: None, how: "as found".to_string() })
     }
 
-    /// Builds all chapters with the musl C library, statically, and chapter 5 dynamically too; or all dynamically
+    /// Builds all chapters with the musl C library, statically, and the last one dynamically too; or all dynamically
     /// where Rust has no musl target.
     pub(crate) fn build() -> Result<Programs> {
         let target = format!("{ARCH}-unknown-linux-musl");
@@ -60,12 +59,15 @@ impl Programs {
         eprintln!("Building (the first time takes minutes)");
         match cargo_build(&with_target) {
             Ok(chapters) => {
-                let five = Chapter::Volumes.package();
-                let dynamic = cargo_build(&["--bin", five])?.remove(five);
+                let last = Chapter::LAST.package();
+                let dynamic = cargo_build(&["--bin", last])?.remove(last);
                 Ok(Programs { chapters, dynamic, how: format!("cargo build --release --target {target}") })
             }
-            Err(_) => {
-                eprintln!("No static programs: `rustup target add {target}` makes them possible.");
+            Err(error) => {
+                eprintln!(
+                    "No static programs, so dynamic ones are measured. Building with --target {target}: {error:#}"
+                );
+                eprintln!("(If it is the target that is missing: rustup target add {target})");
                 let chapters = cargo_build(&all)?;
                 Ok(Programs { chapters, dynamic: None, how: "cargo build --release".to_string() })
             }
@@ -73,18 +75,14 @@ impl Programs {
     }
 }
 
-pub(crate) fn copied(from: &Path, to: PathBuf) -> Result<PathBuf> {
-    fs::copy(from, &to).with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
-    Ok(to)
-}
-
 /// `cargo build --release` in the repository, as the caller; returns the programs by name.
 fn cargo_build(arguments: &[&str]) -> Result<BTreeMap<&'static str, PathBuf>> {
-    let repository = book::repository();
+    let repository = repository();
     let mut cargo = caller::cargo(&repository, caller::user_for(&repository)?.as_ref());
     cargo.args(caller::BUILD).args(["--release", "--locked"]).args(arguments);
     let built = cargo.output().context("running cargo, which must be in PATH")?;
-    ensure!(built.status.success(), "cargo build failed: {}", String::from_utf8_lossy(&built.stderr));
+    let said = String::from_utf8_lossy(&built.stderr);
+    ensure!(built.status.success(), "cargo build failed: {}", said.trim());
     let messages = String::from_utf8_lossy(&built.stdout);
     let executables = messages.lines().filter_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;

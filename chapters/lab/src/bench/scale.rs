@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::Chapter;
-use crate::bench::contender::{self, Contender};
+use crate::bench::contender::{self, Contender, FLOOR};
 use crate::bench::measure::{self, go_on, milliseconds};
 use crate::bench::place::Place;
 use crate::bench::programs::Programs;
 use crate::bench::statistics::median;
+use crate::chapter::Chapter;
 
 /// One question, its answer, and whether that is what it should be.
 #[derive(Debug)]
@@ -27,8 +27,9 @@ pub(crate) struct Figure {
 
 /// Asks all of them. `runs` is for those that are medians.
 pub(crate) fn all(place: &Place, programs: &Programs, runs: usize) -> Result<Vec<Figure>> {
-    let program = programs.of(Chapter::Volumes).context("ch05_volumes is not built")?;
-    let ours = contender::chapter(Chapter::Volumes, "ch05_volumes", program, place, &[]);
+    let name = Chapter::LAST.package();
+    let program = programs.of(Chapter::LAST).with_context(|| format!("{name} is not built"))?;
+    let ours = contender::chapter(Chapter::LAST, name, program, place, &[]);
     let floor = contender::floor("floor", place, &place.image(), false);
     let mut figures = Vec::new();
     for count in [1, 10, 100, 1000].into_iter().filter(|count| *count <= runs * 10) {
@@ -96,7 +97,10 @@ fn at_once(ours: &Contender, floor: &Contender, every_step: &Contender, count: u
     Ok(Figure {
         what: format!("{count} at once"),
         ours: format!("{our_rate:.0} a second, {of_second:.2} of the second floor's in the same round"),
-        floors: format!("{floor_rate:.0} a second; with every step of chapter 5, {every_step_rate:.0}"),
+        floors: format!(
+            "{floor_rate:.0} a second; with every step of chapter {}, {every_step_rate:.0}",
+            FLOOR.name()
+        ),
         target: "at least 0.90".to_string(),
         reached: Some(of_second >= 0.9),
     })
@@ -131,7 +135,7 @@ fn large_image(place: &Place, program: &Path, runs: usize) -> Result<Figure> {
     let mut contenders = Vec::new();
     for image in [&small, &large] {
         let root = image.to_str().context("the path is no text")?;
-        contenders.push(contender::chapter(Chapter::Volumes, "ours", program, place, &["--rootfs", root]));
+        contenders.push(contender::chapter(Chapter::LAST, "ours", program, place, &["--rootfs", root]));
         contenders.push(contender::floor("floor", place, image, false));
     }
     let times = measure::all(&contenders, runs, Duration::from_millis(5))?;

@@ -3,20 +3,20 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::signal::Signal;
 
 use super::scene::{Kind, Scene};
 use super::tracer::{What, Who};
-use crate::Chapter::{Overlay, Volumes};
-use crate::Check;
-use crate::host::{bind, mounts, tmpfs};
-use crate::process::Process;
-use crate::running::Running;
-use crate::runtime::Lab;
+use crate::chapter::Chapter::{Overlay, Volumes};
+use crate::checks::check::Check;
+use crate::machine::mounts::{self, bind, tmpfs};
+use crate::machine::process::Process;
+use crate::machine::snapshot::Snapshot;
 use crate::see::{self, SOON, wait_for};
-use crate::snapshot::Snapshot;
+use crate::trial::running::Running;
+use crate::trial::runtime::Lab;
 
 pub(crate) const CHECKS: &[Check] = &[
     Check::new(
@@ -49,7 +49,7 @@ fn at_any_moment(lab: &Lab) -> Result<()> {
     let before = Snapshot::of(&precious)?;
     // The image has /etc, and upper gets one of its own, for the mount.
     let points =
-        || workspaces(lab).into_iter().flat_map(|path| ["upper/etc", "upper"].map(|name| path.join(name)));
+        || lab.containers().into_iter().flat_map(|path| ["upper/etc", "upper"].map(|name| path.join(name)));
     for call in scene.calls.iter().filter(|call| call.who == Who::Parent) {
         let mounts = || {
             for point in points() {
@@ -75,7 +75,7 @@ fn at_any_moment(lab: &Lab) -> Result<()> {
 
 /// The mount points below a directory, the newest first.
 fn mounts_below(directory: &Path) -> Result<Vec<PathBuf>> {
-    let points = mounts()?.into_iter().rev().map(|mount| PathBuf::from(mount.point));
+    let points = mounts::table()?.into_iter().rev().map(|mount| PathBuf::from(mount.point));
     Ok(points.filter(|point| point.starts_with(directory)).collect())
 }
 
@@ -151,7 +151,7 @@ impl Host {
 /// The ways in which a run can end.
 const ENDS: [&str; 6] = ["exit", "fail", "kill the command", "kill run", "SIGTERM", "kill both"];
 
-fn end(lab: &Lab, mut run: Running<'_>, how: &str) -> Result<String> {
+fn end(lab: &Lab, mut run: Running, how: &str) -> Result<String> {
     let container: Option<Process> =
         if how == "exit" || how == "fail" { None } else { Some(run.container()?) };
     match how {
@@ -199,7 +199,7 @@ fn all_orders(lab: &Lab) -> Result<()> {
             }
             let (how, run) = runs.remove(0);
             let mut did = run.line().to_string();
-            let outlives = |run: &Running<'_>| lab.mark().processes().contains(&run.runtime());
+            let outlives = |run: &Running| lab.mark().processes().contains(&run.runtime());
             if how == "exit" || how == "fail" {
                 run.finish()?;
             } else {
@@ -214,7 +214,7 @@ fn all_orders(lab: &Lab) -> Result<()> {
             host.holds_what_was_written(&did)?;
             untouched.iter().try_for_each(|snapshot| snapshot.still(&did))?;
             lab.host_unchanged(&did)?;
-            let left = workspaces(lab);
+            let left = lab.containers();
             see::same(&did, "in containers/, after one more run,", Vec::new(), left)?;
         }
     }
@@ -223,7 +223,7 @@ fn all_orders(lab: &Lab) -> Result<()> {
 }
 
 /// Ends a run while another one goes on.
-fn signal_end(mut run: Running<'_>, how: &str) -> Result<()> {
+fn signal_end(mut run: Running, how: &str) -> Result<()> {
     let container = run.container()?;
     match how {
         "SIGTERM" => run.signal(Signal::SIGTERM),
@@ -239,11 +239,6 @@ fn signal_end(mut run: Running<'_>, how: &str) -> Result<()> {
     Ok(())
 }
 
-fn workspaces(lab: &Lab) -> Vec<PathBuf> {
-    let entries = fs::read_dir(lab.state().join("containers")).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).collect()
-}
-
 fn below_the_workspace(lab: &Lab) -> Result<()> {
     lab.runtime_was_killed();
     let host = Host::new(lab)?;
@@ -255,10 +250,7 @@ fn below_the_workspace(lab: &Lab) -> Result<()> {
             let script = format!("mkdir /tmp/there; {}", command_for(how));
             let mut run = lab.sh(&script).with(host.options()).start()?;
             run.wrote("ready")?;
-            let environment = run.container()?.environment()?;
-            let id = environment.get("HOSTNAME").context("no HOSTNAME in the container")?;
-            let workspace = lab.state().join("containers").join(id);
-            let point = workspace.join(place);
+            let point = lab.workspace(&mut run)?.join(place);
             fs::create_dir_all(&point)?;
             bind(&precious, &point)?;
             let did = format!("{} with a mount on {}", end(lab, run, how)?, point.display());
@@ -276,7 +268,7 @@ fn below_the_workspace(lab: &Lab) -> Result<()> {
                 &did,
                 "in containers/, when nothing is mounted any more,",
                 Vec::new(),
-                workspaces(lab),
+                lab.containers(),
             )?;
             lab.host_unchanged(&did)?;
         }
@@ -285,5 +277,5 @@ fn below_the_workspace(lab: &Lab) -> Result<()> {
 }
 
 fn is_mounted(point: &Path) -> Result<bool> {
-    Ok(mounts()?.iter().any(|mount| Path::new(&mount.point) == point))
+    Ok(mounts::table()?.iter().any(|mount| Path::new(&mount.point) == point))
 }

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use nix::errno::Errno;
 
-use super::scene::{Call, Scene, Verdict, all_right};
+use super::scene::{Aftermath, Call, Scene, all_right};
 use super::tracer::{What, Who};
-use crate::Chapter::Run;
-use crate::Check;
-use crate::runtime::Lab;
+use crate::chapter::Chapter::Run;
+use crate::checks::check::Check;
 use crate::see;
+use crate::trial::runtime::Lab;
 
 pub(crate) const CHECKS: &[Check] = &[
     Check::new(
@@ -84,11 +84,11 @@ fn can_fail(call: &Call, errno: Errno) -> bool {
 
 fn every_call(lab: &Lab, errno: Errno) -> Result<()> {
     Scene::each_kind(lab, |scene, calls| {
-        let mut table: BTreeMap<(Who, &str), Vec<Verdict>> = BTreeMap::new();
+        let mut table: BTreeMap<(Who, &str), Vec<Aftermath>> = BTreeMap::new();
         let mut wrong = Vec::new();
         for call in calls.iter().filter(|call| can_fail(call, errno)) {
             match one(scene, call, errno) {
-                Ok(verdict) => table.entry((call.who, &call.name)).or_default().push(verdict),
+                Ok(aftermath) => table.entry((call.who, &call.name)).or_default().push(aftermath),
                 Err(error) => {
                     wrong.push((call, error));
                     scene.recover();
@@ -100,62 +100,63 @@ fn every_call(lab: &Lab, errno: Errno) -> Result<()> {
     })
 }
 
-fn one(scene: &Scene<'_>, call: &Call, errno: Errno) -> Result<Verdict> {
+fn one(scene: &Scene<'_>, call: &Call, errno: Errno) -> Result<Aftermath> {
     let seen = scene.carry_out(Some(call.fault(What::Fails(errno))))?;
     let did = &seen.outcome.line;
     if !seen.hit && call.name == "read" {
-        return Ok(Verdict::NotReached);
+        return Ok(Aftermath::NotReached);
     }
     see::same(did, "the call to be made:", true, seen.hit)?;
     // A look that failed may be taken for a look that saw nothing, and lead to an error with another reason.
     let reason = if LOOKS.contains(&call.name.as_str()) { "(E".to_string() } else { format!("({errno:?})") };
-    let verdict = scene.verdict(&seen.outcome, Some(&reason))?;
+    let aftermath = scene.aftermath(&seen.outcome, Some(&reason))?;
     scene.no_process_left(did)?;
     if call.name != "ioctl" {
         scene.terminal_is_as_before(did)?;
     }
-    if verdict != Verdict::RanWithError || !scene.mounts_on_host() {
+    if aftermath != Aftermath::RanWithError || !scene.mounts_on_host() {
         scene.lab.host_unchanged(did)?;
     }
-    if verdict == Verdict::RanWithError {
+    if aftermath == Aftermath::RanWithError {
         // It was a step of the clean-up that failed, and the next run has to do it.
-        scene.verdict(&scene.carry_out_well()?, None)?;
+        scene.aftermath(&scene.carry_out_well()?, None)?;
         scene.host_is_as_before(did)?;
     }
     scene.nothing_is_left(did)?;
-    Ok(verdict)
+    Ok(aftermath)
 }
 
 /// The table for the log: how often each call was made, and what came of its failing each time.
-fn tell(scene: &Scene<'_>, errno: Errno, table: &BTreeMap<(Who, &str), Vec<Verdict>>) {
-    let count = |verdicts: &[Verdict], which| verdicts.iter().filter(|verdict| **verdict == which).count();
+fn tell(scene: &Scene<'_>, errno: Errno, table: &BTreeMap<(Who, &str), Vec<Aftermath>>) {
+    let count =
+        |aftermaths: &[Aftermath], which| aftermaths.iter().filter(|aftermath| **aftermath == which).count();
     let mut text = format!(
         "{:?}, {}, {errno:?}: r refused, . ran as asked, e ran and told of an error, - not reached\n",
         scene.lab.chapter(),
         scene.kind.described()
     );
     let mut total = 0;
-    for ((who, name), verdicts) in table {
-        let marks: String = verdicts
+    for ((who, name), aftermaths) in table {
+        let marks: String = aftermaths
             .iter()
-            .map(|verdict| match verdict {
-                Verdict::Refused => 'r',
-                Verdict::Ran => '.',
-                Verdict::RanWithError => 'e',
-                Verdict::NotReached => '-',
+            .map(|aftermath| match aftermath {
+                Aftermath::Refused => 'r',
+                Aftermath::Ran => '.',
+                Aftermath::RanWithError => 'e',
+                Aftermath::NotReached => '-',
             })
             .collect();
         let who = format!("{who:?}").to_lowercase();
-        text += &format!("  {who:6} {name:16} {:4}  {marks}\n", verdicts.len());
-        total += verdicts.len();
+        text += &format!("  {who:6} {name:16} {:4}  {marks}\n", aftermaths.len());
+        total += aftermaths.len();
     }
     let all: Vec<_> = table.values().flatten().copied().collect();
     text += &format!(
         "  {total} faults: {} refused, {} ran as asked, {} ran and told of an error, {} not reached\n",
-        count(&all, Verdict::Refused),
-        count(&all, Verdict::Ran),
-        count(&all, Verdict::RanWithError),
-        count(&all, Verdict::NotReached)
+        count(&all, Aftermath::Refused),
+        count(&all, Aftermath::Ran),
+        count(&all, Aftermath::RanWithError),
+        count(&all, Aftermath::NotReached)
     );
     println!("{text}");
 }

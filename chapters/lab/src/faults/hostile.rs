@@ -10,14 +10,13 @@ use nix::mount::MsFlags;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use tar::{Builder, EntryType, Header};
 
-use crate::Chapter::{Overlay, PivotRoot, Run, Volumes};
-use crate::Check;
-use crate::host::{bind, rebind};
-use crate::outcome::Outcome;
-use crate::pivot_root::image;
-use crate::runtime::Lab;
+use crate::chapter::Chapter::{Overlay, PivotRoot, Run, Volumes};
+use crate::checks::check::Check;
+use crate::machine::mounts::{bind, rebind};
+use crate::machine::snapshot::Snapshot;
 use crate::see::{self, cannot_run};
-use crate::snapshot::Snapshot;
+use crate::trial::outcome::Outcome;
+use crate::trial::runtime::Lab;
 
 pub(crate) const CHECKS: &[Check] = &[
     Check::new(
@@ -87,7 +86,7 @@ const TRAPS: [Trap; 10] = [
 fn copy(lab: &Lab, name: &str) -> Result<PathBuf> {
     let copy = lab.path(name);
     // Hard links of the files: quick, and no file is written to.
-    let status = Command::new("cp").arg("-al").arg(image(lab)?).arg(&copy).status().context("running cp")?;
+    let status = Command::new("cp").arg("-al").arg(lab.image()?).arg(&copy).status().context("running cp")?;
     if status.success() { Ok(copy) } else { Err(cannot_run("cp -al cannot copy the image")) }
 }
 
@@ -177,7 +176,7 @@ fn state_with_tar(lab: &Lab, name: &str, entries: &[(EntryType, String)]) -> Res
     fs::create_dir_all(state.join("images"))?;
     let mut tar = Builder::new(File::create(state.join("images/busybox.tar"))?);
     tar.follow_symlinks(false);
-    tar.append_dir_all("", image(lab)?).context("packing the image")?;
+    tar.append_dir_all("", lab.image()?).context("packing the image")?;
     for (kind, name) in entries {
         let mut header = Header::new_gnu();
         header.set_entry_type(*kind);

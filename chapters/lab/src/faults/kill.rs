@@ -3,12 +3,12 @@
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
-use super::scene::{Call, Kind, Scene, Verdict, all_right};
+use super::scene::{Aftermath, Call, Kind, Scene, all_right};
 use super::tracer::{What, Who};
-use crate::Chapter::Run;
-use crate::Check;
-use crate::runtime::Lab;
+use crate::chapter::Chapter::Run;
+use crate::checks::check::Check;
 use crate::see;
+use crate::trial::runtime::Lab;
 
 pub(crate) const CHECKS: &[Check] = &[
     Check::new(
@@ -81,7 +81,7 @@ fn parent_killed_at(scene: &Scene<'_>, call: &Call) -> Result<()> {
     }
     // The next run takes away what is left.
     let next = scene.carry_out_well()?;
-    see::same(did, "the next run to be", Verdict::Ran, scene.verdict(&next, None)?)?;
+    see::same(did, "the next run to be", Aftermath::Ran, scene.aftermath(&next, None)?)?;
     scene.host_is_as_before(did)?;
     scene.nothing_is_left(did)
 }

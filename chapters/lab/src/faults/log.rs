@@ -3,12 +3,13 @@
 use anyhow::Result;
 
 use super::scene::{Kind, Scene};
-use crate::Chapter::Run;
-use crate::host::mounts;
-use crate::runtime::Lab;
+use crate::chapter::Chapter::{Aufs, Run};
+use crate::checks::check::Check;
+use crate::machine::aufs;
+use crate::machine::mounts;
 use crate::see;
-use crate::strace::traced;
-use crate::{Check, aufs};
+use crate::trial::runtime::Lab;
+use crate::trial::strace::traced;
 
 pub(crate) const CHECKS: &[Check] = &[Check::new(
     "log-tells-the-truth",
@@ -22,13 +23,13 @@ fn tells_the_truth(lab: &Lab) -> Result<()> {
     let scene = Scene::new(lab, Kind::Usual)?;
     let calls = "trace=mount,umount2,pivot_root,clone,sethostname,write";
     let mut rules = vec!["-y", "-e", calls];
-    if lab.has(crate::Chapter::Aufs) && !aufs::on_this_kernel() {
+    if lab.has(Aufs) && !aufs::on_this_kernel() {
         rules.extend(["-e", "inject=mount:retval=0:when=1"]); // as if it were mounted
     }
     let run = lab.run(["true"]).with(scene.options()).with(["--log-level", "debug"]);
     let (outcome, trace) = traced(lab, &rules, run)?;
     let cgroups: Vec<_> =
-        mounts()?.into_iter().filter(|mount| mount.filesystem.starts_with("cgroup")).collect();
+        mounts::table()?.into_iter().filter(|mount| mount.filesystem.starts_with("cgroup")).collect();
     let in_cgroup = |path: &str| cgroups.iter().any(|mount| path.starts_with(&format!("{}/", mount.point)));
     let made: Vec<_> = trace.lines().filter_map(|line| from_strace(line, &in_cgroup)).collect();
     let told: Vec<_> = outcome.error().lines().filter_map(from_log).collect();

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use nix::mount::{MntFlags, umount2};
 
-use crate::hierarchy;
-use crate::host::bind;
-use crate::runtime::Lab;
+use crate::machine::hierarchy;
+use crate::machine::mounts::bind;
 use crate::see::{self, SOON, wait_for};
+use crate::trial::runtime::Lab;
 
 /// A cgroup in each of some hierarchies, mounted over the hierarchy on the check's host. Dropped, they are removed.
 #[derive(Debug)]

@@ -13,14 +13,14 @@ use nix::sys::termios::{Termios, tcgetattr};
 
 use super::own_cgroups::{OwnCgroups, same_paths};
 use super::tracer::{self, Fault, Seen, What, Who};
-use crate::Chapter::{Aufs, Cgroups, PivotRoot, Volumes};
-use crate::aufs;
-use crate::outcome::Outcome;
-use crate::process::Process;
-use crate::running::Running;
-use crate::runtime::{Lab, Run};
+use crate::chapter::Chapter::{Aufs, Cgroups, PivotRoot, Volumes};
+use crate::machine::aufs;
+use crate::machine::process::Process;
 use crate::see::{self, SOON, wait_for};
-use crate::strace;
+use crate::trial::outcome::Outcome;
+use crate::trial::running::Running;
+use crate::trial::runtime::{Lab, Run};
+use crate::trial::strace;
 
 /// The command's own exit status.
 const STATUS: i32 = 7;
@@ -60,7 +60,7 @@ pub(super) struct Call {
 
 /// How a run with a fault went on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Aftermath {
     /// As if nothing had been.
     Ran,
     /// The command ran as asked, and then the runtime said what had failed.
@@ -209,7 +209,7 @@ impl<'a> Scene<'a> {
         if !whole || text.contains("host\n") && !text.contains("the host's\n") {
             return Err(seen.outcome.differs("a command that proves to run confined"));
         }
-        self.verdict(&seen.outcome, None)?;
+        self.aftermath(&seen.outcome, None)?;
         let names = self.names()?;
         self.calls.clear();
         let startup = start.iter().zip(&seen.calls).take_while(|(one, other)| one == other).count();
@@ -324,7 +324,7 @@ impl<'a> Scene<'a> {
 
     /// What a fault has led to. An error if it is none of what is allowed. `reason` is what the line on stderr must
     /// have in it, if there is one.
-    pub(super) fn verdict(&self, outcome: &Outcome, reason: Option<&str>) -> Result<Verdict> {
+    pub(super) fn aftermath(&self, outcome: &Outcome, reason: Option<&str>) -> Result<Aftermath> {
         if outcome.stdout.is_empty() {
             outcome.refuses(&[125, 126, 127])?;
         } else if outcome.stdout != self.evidence {
@@ -335,7 +335,7 @@ impl<'a> Scene<'a> {
             ));
         } else if outcome.status.code() == Some(STATUS) {
             outcome.complains("")?;
-            return Ok(Verdict::Ran);
+            return Ok(Aftermath::Ran);
         } else {
             outcome.exits(125)?;
         }
@@ -348,7 +348,7 @@ impl<'a> Scene<'a> {
         {
             return Err(outcome.differs(format!("{reason:?} on stderr")));
         }
-        Ok(if outcome.stdout.is_empty() { Verdict::Refused } else { Verdict::RanWithError })
+        Ok(if outcome.stdout.is_empty() { Aftermath::Refused } else { Aftermath::RanWithError })
     }
 
     /// Lets a run take away what one with a wrong end has left, so that the next fault starts afresh.
@@ -394,12 +394,12 @@ impl<'a> Scene<'a> {
     }
 
     /// Starts a container with all that the chapter has, which does nothing.
-    pub(super) fn start_idle(&self) -> Result<Running<'a>> {
+    pub(super) fn start_idle(&self) -> Result<Running> {
         self.lab.run(["sleep", "1000"]).with(&self.options).start()
     }
 
     /// Starts the run without a tracer.
-    pub(super) fn start(&self) -> Result<Running<'a>> {
+    pub(super) fn start(&self) -> Result<Running> {
         self.run()?.start()
     }
 
@@ -410,7 +410,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Starts a container that lives on, if this kernel can. It has to stay as it is, whatever the others do.
-    pub(super) fn start_living(&mut self) -> Result<Option<Running<'a>>> {
+    pub(super) fn start_living(&mut self) -> Result<Option<Running>> {
         if self.stand_in {
             return Ok(None);
         }

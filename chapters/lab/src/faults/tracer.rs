@@ -23,10 +23,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::outcome::Outcome;
-use crate::process::Process;
-use crate::runtime::Run;
+use crate::machine::process::Process;
 use crate::see::cannot_run;
+use crate::trial::outcome::Outcome;
+use crate::trial::runtime::Run;
 
 /// No run takes longer; one that does is killed.
 const LONGEST: Duration = Duration::from_secs(30);

@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result};
 
-use crate::Chapter::Volumes;
-use crate::Check;
-use crate::runtime::Lab;
+use crate::chapter::Chapter::Volumes;
+use crate::checks::check::Check;
 use crate::see;
+use crate::trial::runtime::Lab;
 
 pub(crate) const CHECKS: &[Check] = &[Check::new(
     "walls-of-the-book",

@@ -1,0 +1,32 @@
+//! What a container runtime must do, chapter by chapter; `check` says what a check is.
+
+pub(crate) mod check;
+
+mod aufs;
+mod cgroups;
+mod exercises;
+mod overlay;
+mod pivot_root;
+mod run;
+mod volumes;
+
+use check::Check;
+
+/// All checks, in the order of the chapters.
+pub fn checks() -> impl Iterator<Item = &'static Check> {
+    [run::CHECKS, cgroups::CHECKS, pivot_root::CHECKS, aufs::CHECKS, overlay::CHECKS, volumes::CHECKS]
+        .into_iter()
+        .flatten()
+        .copied()
+        .flatten()
+}
+
+/// The checks of the book's exercises, which no chapter passes.
+pub fn exercise_checks() -> impl Iterator<Item = &'static Check> {
+    exercises::CHECKS.iter()
+}
+
+/// The check of this name, an exercise's included.
+pub(crate) fn by_id(id: &str) -> Option<&'static Check> {
+    checks().chain(exercise_checks()).find(|check| check.id == id)
+}

@@ -1,0 +1,207 @@
+//! The busybox image: made once, whole or not at all, from the host's busybox.
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::Signal;
+
+use crate::chapter::Chapter::PivotRoot;
+use crate::checks::check::Check;
+use crate::machine::mounts::tmpfs;
+use crate::see::{self, SOON, cannot_run, wait_for};
+use crate::trial::runtime::Lab;
+
+pub(crate) const CHECKS: &[Check] = &[
+    Check::new(
+        "image-first-runs",
+        PivotRoot,
+        "Twenty first runs at once make one image, and all work.",
+        first_runs,
+    ),
+    Check::new("image-reused", PivotRoot, "A later run takes the image that is there.", reused),
+    Check::new(
+        "image-interrupted",
+        PivotRoot,
+        "A first run that is killed while it makes the image spoils nothing for the next.",
+        interrupted,
+    ),
+    Check::new(
+        "image-applets",
+        PivotRoot,
+        "Every applet that busybox --list-full names is there and is busybox.",
+        applets,
+    ),
+    Check::new(
+        "image-umask",
+        PivotRoot,
+        "A narrow umask of the caller's does not make the image unreadable for others.",
+        narrow_umask,
+    ),
+    Check::new(
+        "state-tidy",
+        PivotRoot,
+        "The state directory holds images/busybox, and containers perhaps, and nothing else.",
+        state_tidy,
+    ),
+    Check::new(
+        "rootfs-option",
+        PivotRoot,
+        "--rootfs DIR takes any directory as the image, and needs no other.",
+        rootfs_option,
+    ),
+    Check::new(
+        "busybox-missing",
+        PivotRoot,
+        "Without a busybox on the host it says which package has it: busybox-static.",
+        busybox_missing,
+    )
+    .without_container(),
+    Check::new(
+        "image-written",
+        PivotRoot,
+        "In this chapter the container still writes into the image.",
+        image_written,
+    )
+    .until(PivotRoot),
+];
+
+fn first_runs(lab: &Lab) -> Result<()> {
+    let start = |number| lab.run(["echo", &format!("run {number}")]).start();
+    let runs = (0..20).map(start).collect::<Result<Vec<_>>>()?;
+    for (number, run) in runs.into_iter().enumerate() {
+        run.finish()?.succeeds()?.prints(format!("run {number}\n"))?;
+    }
+    state_is_tidy(lab)
+}
+
+fn reused(lab: &Lab) -> Result<()> {
+    let image = lab.image()?;
+    fs::write(image.join("marker"), "made by the check\n")?;
+    lab.run(["cat", "/marker"]).finish()?.succeeds()?.prints("made by the check\n")?;
+    Ok(())
+}
+
+fn interrupted(lab: &Lab) -> Result<()> {
+    lab.runtime_was_killed();
+    for moment in 0..15 {
+        let state = lab.path(&format!("state-{moment}"));
+        let mut run = lab.run(["true"]).state(&state).start()?;
+        thread::sleep(Duration::from_millis(moment));
+        run.signal(Signal::SIGKILL);
+        wait_for(SOON, || run.ended())?;
+        lab.mark().gone(SOON);
+        let script =
+            "busybox --list-full | while read path; do [ -e \"/$path\" ] || echo \"$path is missing\"; done";
+        lab.sh(script).state(&state).finish()?.succeeds()?.prints("")?;
+    }
+    Ok(())
+}
+
+fn applets(lab: &Lab) -> Result<()> {
+    let script = "busybox --list-full | while read path; do
+                      [ \"/$path\" -ef /bin/busybox ] || echo \"$path is not busybox\"
+                  done";
+    lab.sh(script).finish()?.succeeds()?.prints("")?;
+    Ok(())
+}
+
+fn narrow_umask(lab: &Lab) -> Result<()> {
+    let narrow = || {
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+        Ok(())
+    };
+    let script = "stat -c %A / /bin /etc /etc/passwd /usr /tmp";
+    let modes = "drwxr-xr-x\ndrwxr-xr-x\ndrwxr-xr-x\n-rw-r--r--\ndrwxr-xr-x\ndrwxrwxrwt\n";
+    lab.sh(script).prepared(narrow).finish()?.succeeds()?.prints(modes)?;
+    Ok(())
+}
+
+fn state_is_tidy(lab: &Lab) -> Result<()> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(lab.state())?.flatten() {
+        found.extend(fs::read_dir(entry.path())?.flatten().map(|inner| inner.path()));
+        if !["images", "containers"].iter().any(|name| entry.file_name() == *name) {
+            found.push(entry.path());
+        }
+    }
+    see::same(
+        "ls $BYHAND_ROOT/*",
+        "the state directory to hold",
+        vec![lab.state().join("images/busybox")],
+        found,
+    )
+}
+
+fn state_tidy(lab: &Lab) -> Result<()> {
+    lab.image()?;
+    lab.sh("touch /tmp/file; exit 3").finish()?.exits(3)?;
+    lab.run(["no-such-command"]).finish()?.refuses(&[127])?;
+    state_is_tidy(lab)
+}
+
+fn rootfs_option(lab: &Lab) -> Result<()> {
+    let copy = lab.path("own root");
+    let status = Command::new("cp").arg("-a").arg(lab.image()?).arg(&copy).status().context("running cp")?;
+    if !status.success() {
+        return Err(cannot_run("cp -a cannot copy the image"));
+    }
+    fs::write(copy.join("hello"), "from the check\n")?;
+    let option = copy.to_str().context("a path that is no text")?;
+    let other = lab.path("other-state");
+    let run = || lab.run(["cat", "/hello"]).state(&other);
+    run().with(["--rootfs", option]).finish()?.succeeds()?.prints("from the check\n")?;
+    // Relative, it starts from the current directory.
+    let parent = copy.parent().context("the root has no parent")?;
+    run().with(["--rootfs", "own root"]).inside(parent).finish()?.succeeds()?.prints("from the check\n")?;
+    see::same("both", "a busybox image that nobody asked for:", false, other.join("images/busybox").exists())
+}
+
+/// Takes busybox away from the check's own host, by an overlay over each directory that has it.
+fn hide_busybox(lab: &Lab) -> Result<()> {
+    let layers = lab.folder("layers")?;
+    tmpfs(&layers, MsFlags::empty(), "size=16m")?;
+    let path = env::var_os("PATH").unwrap_or_default();
+    let usual = ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin"].map(PathBuf::from);
+    for (number, directory) in env::split_paths(&path).chain(usual).enumerate() {
+        for name in ["busybox", "busybox.static", "busybox-static"] {
+            let busybox = directory.join(name);
+            if !busybox.exists() {
+                continue;
+            }
+            let (upper, work) =
+                (layers.join(format!("upper{number}{name}")), layers.join(format!("work{number}{name}")));
+            fs::create_dir(&upper)?;
+            fs::create_dir(&work)?;
+            let options = format!(
+                "lowerdir={},upperdir={},workdir={}",
+                directory.display(),
+                upper.display(),
+                work.display()
+            );
+            mount(Some("overlay"), &directory, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
+                .map_err(|errno| cannot_run(format!("hiding the host's busybox takes overlayfs: {errno}")))?;
+            fs::remove_file(&busybox)?;
+        }
+    }
+    lab.arranged()
+}
+
+fn busybox_missing(lab: &Lab) -> Result<()> {
+    hide_busybox(lab)?;
+    lab.sh("echo ran").finish()?.refuses(&[125])?.mentions("busybox-static")?;
+    let left: Vec<_> = fs::read_dir(lab.state().join("images")).into_iter().flatten().flatten().collect();
+    see::same("without a busybox on the host, run sh", "images made", 0, left.len())
+}
+
+fn image_written(lab: &Lab) -> Result<()> {
+    let outcome = lab.run(["touch", "/tmp/test.txt"]).finish()?;
+    outcome.succeeds()?;
+    let there = lab.state().join("images/busybox/tmp/test.txt").exists();
+    see::same(&outcome.line, "the file in the image on the host:", true, there)
+}

@@ -1,0 +1,146 @@
+//! An image from `images/busybox.tar`, and tar files that mean harm.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use tar::{Builder, EntryType, Header};
+
+use crate::chapter::Chapter::PivotRoot;
+use crate::checks::check::Check;
+use crate::machine::snapshot::Snapshot;
+use crate::see::{self, cannot_run};
+use crate::trial::runtime::Lab;
+
+pub(crate) const CHECKS: &[Check] = &[
+    Check::new(
+        "tar-image",
+        PivotRoot,
+        "images/busybox.tar, as docker export writes it, becomes the image.",
+        tar_image,
+    ),
+    Check::new(
+        "tar-hostile",
+        PivotRoot,
+        "A tar entry that would leave the image is refused, nothing is written outside, and no image stays.",
+        tar_hostile,
+    ),
+    Check::new(
+        "tar-broken",
+        PivotRoot,
+        "A tar file that ends too soon, or is none, is refused, and no image stays.",
+        tar_broken,
+    ),
+];
+
+/// An entry's kind, name, and what it links to.
+type Entry<'a> = (EntryType, &'a str, &'a str);
+
+/// Appends an entry named exactly so: this library itself would not write some of the names.
+fn add(tar: &mut Builder<File>, kind: EntryType, name: &str, target: &str) -> Result<()> {
+    let content = if kind == EntryType::Regular { "escaped\n" } else { "" };
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(content.len() as u64);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    let fields = header.as_old_mut();
+    for (field, text) in [(&mut fields.name, name), (&mut fields.linkname, target)] {
+        if text.len() >= field.len() {
+            return Err(cannot_run("the temporary directory's path is too long for a tar header"));
+        }
+        field[..text.len()].copy_from_slice(text.as_bytes());
+    }
+    header.set_cksum();
+    tar.append(&header, content.as_bytes()).context("writing a tar entry")
+}
+
+/// Writes a tar file with these entries, and after them a whole busybox image.
+fn write(lab: &Lab, state: &Path, entries: &[Entry<'_>]) -> Result<PathBuf> {
+    let good = if lab.state().exists() { lab.state().join("images/busybox") } else { lab.image()? };
+    let images = state.join("images");
+    fs::create_dir_all(&images)?;
+    let path = images.join("busybox.tar");
+    let mut tar = Builder::new(File::create(&path)?);
+    tar.follow_symlinks(false);
+    for (kind, name, target) in entries {
+        add(&mut tar, *kind, name, target)?;
+    }
+    tar.append_dir_all("", &good).context("packing the image")?;
+    tar.finish()?;
+    Ok(path)
+}
+
+fn tar_image(lab: &Lab) -> Result<()> {
+    let state = lab.path("from-tar");
+    write(lab, &state, &[(EntryType::Regular, "hello", ""), (EntryType::Symlink, "link", "/hello")])?;
+    let run = || lab.run(["cat", "/hello", "/link"]).state(&state);
+    run().finish()?.succeeds()?.prints("escaped\nescaped\n")?;
+    run().finish()?.succeeds()?;
+    let script =
+        "busybox --list-full | while read path; do [ -e \"/$path\" ] || echo \"$path is missing\"; done";
+    lab.sh(script).state(&state).finish()?.succeeds()?.prints("")?;
+    Ok(())
+}
+
+fn tar_hostile(lab: &Lab) -> Result<()> {
+    use EntryType::{Link, Regular, Symlink};
+    let outside = lab.folder("outside")?;
+    fs::write(outside.join("secret"), "the host's\n")?;
+    let before = Snapshot::of(&outside)?;
+    let outside = outside.to_str().context("the temporary directory's path is no text")?;
+    let (file, secret) = (format!("{outside}/escaped"), format!("{outside}/secret"));
+
+    let harmful: [(&str, &[Entry<'_>]); 7] = [
+        ("dotdot", &[(Regular, "../escaped", "")]),
+        ("dotdot-inside", &[(Regular, "bin/../../../escaped", "")]),
+        ("absolute", &[(Regular, &file, "")]),
+        ("through-link", &[(Symlink, "out", outside), (Regular, "out/escaped", "")]),
+        ("through-relative-link", &[(Symlink, "out", "../../../outside"), (Regular, "out/escaped", "")]),
+        ("hard-link", &[(Link, "stolen", &secret)]),
+        ("relative-hard-link", &[(Link, "stolen", "../../../outside/secret")]),
+    ];
+    for (name, entries) in harmful {
+        let state = lab.path(name);
+        write(lab, &state, entries)?;
+        let outcome = lab.sh("echo ran").state(&state).finish()?;
+        let what = format!("{} with a tar that has {entries:?}", outcome.line);
+        outcome.refuses(&[125]).with_context(|| format!("with a tar that has {entries:?}"))?;
+        before.still(&what)?;
+        let made: Vec<_> =
+            fs::read_dir(state.join("images"))?.flatten().map(|entry| entry.file_name()).collect();
+        see::same(&what, "in images/", vec!["busybox.tar".into()], made)?;
+        see::same(&what, "a file beside the images:", false, state.join("escaped").exists())?;
+    }
+    // A file in the place of a link may replace the link, but not what it leads to.
+    let state = lab.path("over-link");
+    write(lab, &state, &[(Symlink, "link", &secret), (Regular, "link", "")])?;
+    let outcome = lab.run(["true"]).state(&state).finish()?;
+    before.still(&outcome.line)
+}
+
+fn tar_broken(lab: &Lab) -> Result<()> {
+    for length in [0, 700, 100_000] {
+        let state = lab.path(&format!("state-{length}"));
+        let tar = write(lab, &state, &[])?;
+        File::options().write(true).open(&tar)?.set_len(length)?;
+        let outcome = lab.sh("echo ran").state(&state).finish()?;
+        // A tar of no bytes is an image of no files: there is no command in it.
+        outcome.refuses(if length == 0 { &[125, 126, 127] } else { &[125] })?;
+        if length > 0 {
+            see::same(&outcome.line, "an image:", false, state.join("images/busybox").exists())?;
+        }
+    }
+    let state = lab.path("no-tar");
+    fs::create_dir_all(state.join("images"))?;
+    io::copy(
+        &mut "no tar file at all, but long enough for a header. ".repeat(100).as_bytes(),
+        &mut File::create(state.join("images/busybox.tar"))?,
+    )?;
+    let outcome = lab.sh("echo ran").state(&state).finish()?;
+    outcome.refuses(&[125])?;
+    see::same(&outcome.line, "an image:", false, state.join("images/busybox").exists())
+}

@@ -1,0 +1,300 @@
+//! What this machine can run, chapter by chapter, found out by trying: namespaces(7), cgroups(7), mount(2).
+
+use std::env;
+use std::fs;
+use std::io::{IsTerminal, stdin, stdout};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+use nix::mount::MsFlags;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::utsname::uname;
+use nix::unistd::geteuid;
+
+use crate::chapter::Chapter;
+use crate::machine::{hierarchy, host, mounts};
+
+/// The oldest kernel that the chapters were tried on.
+const OLDEST_KERNEL: (u32, u32) = (5, 4);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    /// As it should be.
+    Green,
+    /// Something will not work, or differently, and the chapters run without.
+    Yellow,
+    /// The chapters that need it do not run.
+    Red,
+}
+
+/// One line of the report.
+struct Finding {
+    what: &'static str,
+    health: Health,
+    seen: String,
+    /// What the reader can do about it.
+    advice: String,
+    /// The first chapter that needs it; those that build on it need it too.
+    since: Chapter,
+}
+
+impl Finding {
+    fn new(what: &'static str, since: Chapter, health: Health, seen: impl ToString) -> Finding {
+        Finding { what, health, seen: seen.to_string(), advice: String::new(), since }
+    }
+
+    fn advise(mut self, advice: &str) -> Finding {
+        self.advice = advice.to_string();
+        self
+    }
+
+    /// Green if it worked, `health` if not, with what was seen in either case.
+    fn tried(
+        what: &'static str,
+        since: Chapter,
+        result: Result<String>,
+        health: Health,
+        advice: &str,
+    ) -> Finding {
+        match result {
+            Ok(seen) => Finding::new(what, since, Health::Green, seen),
+            Err(error) => Finding::new(what, since, health, format!("{error:#}")).advise(advice),
+        }
+    }
+}
+
+/// Looks at this machine and prints what it found. Succeeds if every chapter can run but the one on aufs, which
+/// few kernels have.
+pub(crate) fn examine() -> ExitCode {
+    let mut findings = vec![user(), kernel()];
+    findings.extend(namespaces());
+    findings.push(propagation());
+    findings.extend(controllers());
+    findings.extend([busybox(), state_directory(), overlay(), aufs(), terminal(), strace()]);
+
+    let colours = stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
+    for finding in &findings {
+        println!("{} {:<22} {}", mark(finding.health, colours), finding.what, finding.seen);
+        if !finding.advice.is_empty() {
+            println!("{:30} -> {}", "", finding.advice);
+        }
+    }
+    println!();
+    let mut all_run = true;
+    for chapter in Chapter::ALL {
+        let in_the_way: Vec<_> = findings
+            .iter()
+            .filter(|finding| finding.health == Health::Red && chapter.includes(finding.since))
+            .map(|finding| finding.what)
+            .collect();
+        let runs = in_the_way.is_empty();
+        all_run &= runs || chapter == Chapter::Aufs;
+        let health = if runs { Health::Green } else { Health::Red };
+        let reason = if runs { "runs here".to_string() } else { format!("no: {}", in_the_way.join(", ")) };
+        println!("{} {:<22} {reason}", mark(health, colours), chapter.package());
+    }
+    if all_run { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn mark(health: Health, colours: bool) -> String {
+    let (word, colour) = match health {
+        Health::Green => ("[ ok ]", 32),
+        Health::Yellow => ("[note]", 33),
+        Health::Red => ("[ no ]", 31),
+    };
+    if colours { format!("\x1b[{colour}m{word}\x1b[0m") } else { word.to_string() }
+}
+
+fn user() -> Finding {
+    let (what, since) = ("root", Chapter::Run);
+    if geteuid().is_root() {
+        Finding::new(what, since, Health::Green, "you are root, or became it by sudo")
+    } else if in_path("sudo").is_some() {
+        Finding::new(what, since, Health::Yellow, "not root here, but there is sudo")
+            .advise("nothing: `cargo run` and `cargo test` use it by themselves")
+    } else {
+        Finding::new(what, since, Health::Red, "neither root nor sudo")
+            .advise("become root (su -), or use the classroom VM: see vagrant/README.md")
+    }
+}
+
+fn kernel() -> Finding {
+    let release = uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let (oldest, newer) = (OLDEST_KERNEL, version >= OLDEST_KERNEL);
+    let health = if newer { Health::Green } else { Health::Yellow };
+    let finding = Finding::new("kernel", Chapter::Run, health, format!("Linux {release}"));
+    let advice = format!("the chapters were never tried on one older than {}.{}", oldest.0, oldest.1);
+    if newer { finding } else { finding.advise(&advice) }
+}
+
+/// Each namespace, by entering a new one in a thread that then ends.
+fn namespaces() -> Vec<Finding> {
+    let kinds = [
+        ("mount namespace", CloneFlags::CLONE_NEWNS),
+        ("UTS namespace", CloneFlags::CLONE_NEWUTS),
+        ("IPC namespace", CloneFlags::CLONE_NEWIPC),
+        ("PID namespace", CloneFlags::CLONE_NEWPID),
+        ("network namespace", CloneFlags::CLONE_NEWNET),
+    ];
+    let advice = "inside a container? give it the right to (docker run --privileged), or use a VM";
+    kinds
+        .into_iter()
+        .map(|(what, kind)| {
+            let enter = move || unshare(kind).map(|()| "works".to_string()).context("cannot make a new one");
+            let result = thread::spawn(enter).join().unwrap_or_else(|_| Err(anyhow!("the attempt panicked")));
+            Finding::tried(what, Chapter::Run, result, no_verdict_unless_root(Health::Red), advice)
+        })
+        .collect()
+}
+
+/// Without root every attempt fails, and the failure says nothing about the machine.
+fn no_verdict_unless_root(health: Health) -> Health {
+    if geteuid().is_root() { health } else { Health::Yellow }
+}
+
+fn propagation() -> Finding {
+    let root = mounts::table().ok().and_then(|mounts| mounts.into_iter().find(|mount| mount.point == "/"));
+    let kind = if root.is_some_and(|mount| mount.is_shared()) {
+        "/ is shared, as systemd has it: the chapters make it private for themselves"
+    } else {
+        "/ is private"
+    };
+    Finding::new("mount propagation", Chapter::Run, Health::Green, kind)
+}
+
+fn controllers() -> Vec<Finding> {
+    let controllers = [
+        ("cgroup memory", "memory", "-m"),
+        ("cgroup cpu", "cpu", "--cpu-shares and --cpus"),
+        ("cgroup cpuset", "cpuset", "--cpuset-cpus and --cpuset-mems"),
+        ("cgroup pids", "pids", "--pids-limit"),
+    ];
+    controllers
+        .into_iter()
+        .map(|(what, controller, options)| match hierarchy::of(controller) {
+            Ok(Some(found)) => {
+                let version = if found.v2 { "v2" } else { "v1" };
+                let seen = format!("{version}, at {}", found.point().display());
+                Finding::new(what, Chapter::Cgroups, Health::Green, seen)
+            }
+            Ok(None) => Finding::new(what, Chapter::Cgroups, Health::Yellow, "not on this machine")
+                .advise(&format!("{options} will be refused; boot without cgroup_disable={controller}")),
+            Err(error) => Finding::new(what, Chapter::Cgroups, Health::Red, format!("{error:#}"))
+                .advise("mount /proc and /sys/fs/cgroup"),
+        })
+        .collect()
+}
+
+fn state() -> PathBuf {
+    let root = env::var_os("BYHAND_ROOT").filter(|root| !root.is_empty());
+    root.map_or("/var/lib/byhand".into(), PathBuf::from)
+}
+
+fn busybox() -> Finding {
+    let (what, since) = ("busybox", Chapter::PivotRoot);
+    let images = state().join("images");
+    for made in [images.join("busybox"), images.join("busybox.tar")] {
+        if made.exists() {
+            return Finding::new(what, since, Health::Green, format!("an image is at {}", made.display()));
+        }
+    }
+    match ["busybox.static", "busybox-static", "busybox"].into_iter().find_map(in_path) {
+        Some(path) => Finding::new(what, since, Health::Green, path.display()),
+        None => Finding::new(what, since, Health::Red, "not installed, and no image made of it")
+            .advise("apt-get install busybox-static"),
+    }
+}
+
+fn state_directory() -> Finding {
+    let result = scratch().map(|scratch| format!("{}, in use or to be made", scratch.state.display()));
+    let advice = "set BYHAND_ROOT to a directory that can be written to";
+    Finding::tried("state directory", Chapter::PivotRoot, result, no_verdict_unless_root(Health::Red), advice)
+}
+
+/// A directory on the file system that the state directory is or will be on.
+struct Scratch {
+    directory: tempfile::TempDir,
+    state: PathBuf,
+}
+
+fn scratch() -> Result<Scratch> {
+    let state = state();
+    let there = state.ancestors().find(|path| path.is_dir()).context("no directory above it")?;
+    let directory = tempfile::tempdir_in(there).with_context(|| format!("{} is needed", state.display()))?;
+    Ok(Scratch { directory, state })
+}
+
+/// Mounts an overlay where the containers' will be, in a mount namespace that ends with the attempt.
+fn overlay() -> Finding {
+    let attempt = || {
+        let scratch = scratch()?;
+        let path = |name: &str| scratch.directory.path().join(name);
+        for name in ["lower", "upper", "work", "merged"] {
+            fs::create_dir(path(name))?;
+        }
+        host::of_its_own(|| {
+            let directory = |name| path(name).display().to_string();
+            let options = format!(
+                "lowerdir={},upperdir={},workdir={}",
+                directory("lower"),
+                directory("upper"),
+                directory("work")
+            );
+            let overlay = Some("overlay");
+            nix::mount::mount(overlay, &path("merged"), overlay, MsFlags::empty(), Some(options.as_str()))
+                .with_context(|| format!("an overlay cannot be mounted in {}", scratch.state.display()))
+        })?;
+        Ok("works where the state directory is".to_string())
+    };
+    let advice = "modprobe overlay; or, if the state directory is itself on an overlay (a container), on NFS \
+                  or on a shared folder, set BYHAND_ROOT to a directory on a local disk";
+    Finding::tried("overlayfs", Chapter::Overlay, attempt(), no_verdict_unless_root(Health::Red), advice)
+}
+
+fn aufs() -> Finding {
+    let (what, since) = ("aufs", Chapter::Aufs);
+    let has =
+        || fs::read_to_string("/proc/filesystems").unwrap_or_default().lines().any(|l| l.ends_with("\taufs"));
+    if !has() {
+        // The module may be there and not loaded. Without modprobe, or without root, it is not loaded now either.
+        let _ = Command::new("modprobe").arg("aufs").output();
+    }
+    if has() {
+        Finding::new(what, since, Health::Green, "the kernel has it")
+    } else {
+        Finding::new(what, since, Health::Red, "this kernel has none, as most today")
+            .advise("for that one chapter use the classroom VM: see vagrant/README.md")
+    }
+}
+
+fn terminal() -> Finding {
+    if stdin().is_terminal() {
+        Finding::new("terminal", Chapter::Run, Health::Green, "stdin is one: -t can use it")
+    } else {
+        Finding::new(
+            "terminal",
+            Chapter::Run,
+            Health::Yellow,
+            "stdin is none: -t will warn and go on without",
+        )
+    }
+}
+
+fn strace() -> Finding {
+    match in_path("strace") {
+        Some(path) => Finding::new("strace", Chapter::Run, Health::Green, path.display()),
+        None => Finding::new("strace", Chapter::Run, Health::Yellow, "not installed; some checks need it")
+            .advise("apt-get install strace"),
+    }
+}
+
+/// A program in PATH, or where root has its own.
+fn in_path(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let more = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"].map(Path::new).map(Path::to_path_buf);
+    env::split_paths(&path).chain(more).map(|directory| directory.join(name)).find(|path| path.is_file())
+}

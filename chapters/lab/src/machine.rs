@@ -1,0 +1,8 @@
+//! The machine: what its kernel says, and a few things that one can ask of it.
+
+pub(crate) mod aufs;
+pub(crate) mod hierarchy;
+pub(crate) mod host;
+pub(crate) mod mounts;
+pub(crate) mod process;
+pub(crate) mod snapshot;

@@ -1,0 +1,105 @@
+//! The mount table as the kernel tells it, and mount(2) in the few forms that the lab has use for.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use nix::mount::{MsFlags, mount};
+
+/// Sets how mounts of this host spread to the namespaces that are made from it.
+pub(crate) fn propagation(kind: MsFlags) -> Result<()> {
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | kind, none).with_context(|| format!("setting / to {kind:?}"))
+}
+
+/// `mount --bind source target`, on the check's own host.
+pub(crate) fn bind(source: &Path, target: &Path) -> Result<()> {
+    let none = None::<&str>;
+    mount(Some(source), target, none, MsFlags::MS_BIND, none)
+        .with_context(|| format!("binding {} on {}", source.display(), target.display()))
+}
+
+/// Changes the flags of a mount: `mount -o remount,bind,...`.
+pub(crate) fn rebind(target: &Path, flags: MsFlags) -> Result<()> {
+    let none = None::<&str>;
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | flags;
+    mount(none, target, none, flags, none).with_context(|| format!("remounting {}", target.display()))
+}
+
+/// Mounts a new tmpfs.
+pub(crate) fn tmpfs(target: &Path, flags: MsFlags, options: &str) -> Result<()> {
+    mount(Some("tmpfs"), target, Some("tmpfs"), flags, Some(options))
+        .with_context(|| format!("mounting a tmpfs on {}", target.display()))
+}
+
+/// One line of a mount table (`man 5 proc_pid_mountinfo`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mount {
+    /// Which directory of the file system is seen here.
+    pub(crate) root: String,
+    /// Where.
+    pub(crate) point: String,
+    /// `rw,nosuid,...`: of this mount.
+    pub(crate) options: String,
+    pub(crate) filesystem: String,
+    /// `rw,memory,...`: of the file system.
+    pub(crate) super_options: String,
+    /// The whole of it.
+    pub(crate) line: String,
+}
+
+impl Mount {
+    fn parse(line: &str) -> Option<Mount> {
+        let (left, right) = line.split_once(" - ")?;
+        let left: Vec<_> = left.split(' ').collect();
+        let right: Vec<_> = right.split(' ').collect();
+        Some(Mount {
+            root: unescaped(left.get(3)?),
+            point: unescaped(left.get(4)?),
+            options: left.get(5)?.to_string(),
+            filesystem: right.first()?.to_string(),
+            super_options: right.get(2)?.to_string(),
+            line: line.to_string(),
+        })
+    }
+
+    /// Whether what is mounted below it appears in other namespaces too.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.line.contains(" shared:")
+    }
+
+    pub(crate) fn has(&self, option: &str) -> bool {
+        self.options.split(',').any(|one| one == option)
+    }
+}
+
+/// mountinfo writes space, tab, newline and backslash as three octal digits.
+fn unescaped(field: &str) -> String {
+    let pairs = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    pairs.into_iter().fold(field.to_string(), |text, (escaped, plain)| text.replace(escaped, plain))
+}
+
+/// The mount table of the check's own host.
+pub(crate) fn table() -> Result<Vec<Mount>> {
+    table_in(Path::new("/proc/thread-self/mountinfo"))
+}
+
+/// The mount table of a process, from its `mountinfo` file.
+pub(super) fn table_in(file: &Path) -> Result<Vec<Mount>> {
+    let table = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    Ok(table.lines().filter_map(Mount::parse).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_mountinfo() {
+        let line = r"36 35 98:0 /mnt1 /mnt\0402 rw,noatime shared:1 - ext3 /dev/root rw,errors=continue";
+        let mount = Mount::parse(line).unwrap();
+        assert_eq!((mount.root.as_str(), mount.point.as_str()), ("/mnt1", "/mnt 2"));
+        assert!(mount.has("noatime") && !mount.has("time"));
+        assert_eq!(mount.super_options, "rw,errors=continue");
+    }
+}

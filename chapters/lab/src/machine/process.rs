@@ -1,0 +1,196 @@
+//! Processes as `/proc` shows them to the host, and the mark by which a check knows those it caused.
+//!
+//! A container's processes have another PID namespace, environment and session, and when `run` is
+//! killed another parent too. What the kernel hands down to every descendant, and no runtime has a
+//! reason to change, is a resource limit. RLIMIT_LOCKS has had no effect since Linux 2.4.25, so each
+//! check takes a number of its own as that limit and later looks for it in `/proc/PID/limits`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::libc;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid, setsid};
+
+use crate::machine::mounts::{self, Mount};
+use crate::see::wait_for;
+
+/// The limit that marks the processes of one check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark(u64);
+
+impl Mark {
+    pub(crate) fn new() -> Mark {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Mark((u64::from(std::process::id()) << 20) + NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A small number that no other check of this program has.
+    pub(crate) fn serial(self) -> u64 {
+        self.0 & 0xf_ffff
+    }
+
+    /// Takes the mark. For a child, between fork and exec.
+    pub(crate) fn put_on(self) -> std::io::Result<()> {
+        Ok(setrlimit(Resource::RLIMIT_LOCKS, self.0, self.0)?)
+    }
+
+    /// All live processes that have it.
+    pub(crate) fn processes(self) -> Vec<Process> {
+        let number = self.0.to_string();
+        let marked = |process: &Process| {
+            fs::read_to_string(process.file("limits")).is_ok_and(|limits| {
+                let line = limits.lines().find_map(|line| line.strip_prefix("Max file locks"));
+                line.and_then(|line| line.split_whitespace().next()) == Some(&number)
+            })
+        };
+        all().into_iter().filter(|process| marked(process) && process.lives()).collect()
+    }
+
+    /// Waits until none is left, and returns those that stayed.
+    pub(crate) fn gone(self, limit: Duration) -> Vec<Process> {
+        let empty = || Ok(self.processes().is_empty().then_some(()));
+        let _ = wait_for(limit, empty);
+        self.processes()
+    }
+
+    /// Kills all of them.
+    pub(crate) fn end(self) {
+        let _ = wait_for(Duration::from_secs(10), || {
+            let left = self.processes();
+            left.iter().for_each(|process| process.signal(Signal::SIGKILL));
+            Ok(left.is_empty().then_some(()))
+        });
+    }
+}
+
+/// An error unless root called, as whoever makes containers must be.
+pub(crate) fn require_root() -> Result<()> {
+    ensure!(geteuid().is_root(), "this makes containers, and only root can: run it as root or with sudo");
+    Ok(())
+}
+
+nix::ioctl_write_int_bad!(take_terminal, libc::TIOCSCTTY);
+
+/// Begins a session, and makes the terminal on stdin its own. For a child, between fork and exec.
+pub(crate) fn begin_session() -> std::io::Result<()> {
+    setsid()?;
+    // SAFETY: descriptor 0 is a pty's slave side, and the call reads no memory of ours.
+    unsafe { take_terminal(0, 0) }?;
+    Ok(())
+}
+
+/// All processes of the host.
+fn all() -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pid = |name: std::ffi::OsString| name.to_str()?.parse().ok().map(Process);
+    entries.flatten().filter_map(|entry| pid(entry.file_name())).collect()
+}
+
+/// A process, by its number on the host. It may end at any moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Process(pub(crate) i32);
+
+impl Process {
+    /// The thread that calls this, as a process.
+    pub(crate) fn this() -> Process {
+        Process(nix::unistd::gettid().as_raw())
+    }
+
+    pub(crate) fn file(self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{name}", self.0))
+    }
+
+    /// A field of `/proc/PID/status`.
+    pub(crate) fn status(self, field: &str) -> Option<String> {
+        let status = fs::read_to_string(self.file("status")).ok()?;
+        let value = |line: &str| Some(line.strip_prefix(field)?.strip_prefix(':')?.trim().to_string());
+        status.lines().find_map(value)
+    }
+
+    /// Whether it runs: a zombie only waits for its parent to look.
+    pub(crate) fn lives(self) -> bool {
+        self.status("State").is_some_and(|state| !state.starts_with(['Z', 'X']))
+    }
+
+    pub(crate) fn parent(self) -> Option<Process> {
+        self.status("PPid")?.parse().ok().map(Process)
+    }
+
+    pub(crate) fn descends_from(self, ancestor: Process) -> bool {
+        self.parent().is_some_and(|parent| parent == ancestor || parent.descends_from(ancestor))
+    }
+
+    /// Its numbers, the host's first, then one for each PID namespace further in.
+    pub(crate) fn numbers(self) -> Vec<i32> {
+        let list = self.status("NSpid").unwrap_or_default();
+        list.split_whitespace().filter_map(|number| number.parse().ok()).collect()
+    }
+
+    /// `pid:[4026531836]`, for example.
+    pub(crate) fn namespace(self, kind: &str) -> Result<PathBuf> {
+        let link = self.file("ns").join(kind);
+        fs::read_link(&link).with_context(|| format!("reading {}", link.display()))
+    }
+
+    /// Whether it executes the file at `program`.
+    pub(crate) fn executes(self, program: &Path) -> bool {
+        let same = || {
+            let (exe, file) = (fs::metadata(self.file("exe")).ok()?, fs::metadata(program).ok()?);
+            Some((exe.dev(), exe.ino()) == (file.dev(), file.ino()))
+        };
+        same().unwrap_or(false)
+    }
+
+    /// Its command line, for messages.
+    pub(crate) fn command(self) -> String {
+        let bytes = fs::read(self.file("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).replace('\0', " ").trim().to_string()
+    }
+
+    /// The mounts that it sees.
+    pub(crate) fn mounts(self) -> Result<Vec<Mount>> {
+        mounts::table_in(&self.file("mountinfo"))
+    }
+
+    pub(crate) fn environment(self) -> Result<BTreeMap<String, String>> {
+        let bytes = fs::read(self.file("environ")).context("reading the environment")?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let pair = |text: &str| text.split_once('=').map(|(name, value)| (name.into(), value.into()));
+        Ok(text.split('\0').filter_map(pair).collect())
+    }
+
+    /// Its open descriptors and what each leads to.
+    pub(crate) fn descriptors(self) -> Result<BTreeMap<i32, String>> {
+        let mut open = BTreeMap::new();
+        for entry in fs::read_dir(self.file("fd")).context("listing descriptors")? {
+            let entry = entry?;
+            let target = fs::read_link(entry.path()).unwrap_or_default();
+            open.insert(entry.file_name().to_string_lossy().parse()?, target.display().to_string());
+        }
+        Ok(open)
+    }
+
+    /// A path of its own root, as the host can open it.
+    pub(crate) fn path(self, inside: &str) -> PathBuf {
+        self.file("root").join(inside.trim_start_matches('/'))
+    }
+
+    /// The live processes of its PID namespace.
+    pub(crate) fn companions(self) -> Result<BTreeSet<i32>> {
+        let namespace = self.namespace("pid")?;
+        let with_it = |other: &Process| other.namespace("pid").is_ok_and(|theirs| theirs == namespace);
+        Ok(all().into_iter().filter(with_it).filter(|process| process.lives()).map(|p| p.0).collect())
+    }
+
+    pub(crate) fn signal(self, signal: Signal) {
+        // It may just have ended, which is what one often wants.
+        let _ = kill(Pid::from_raw(self.0), signal);
+    }
+}
