@@ -93,6 +93,11 @@ impl Chapter {
     pub fn includes(self, other: Chapter) -> bool {
         self == other || self.builds_on().is_some_and(|earlier| earlier.includes(other))
     }
+
+    /// Whether none builds on it.
+    pub fn is_last(self) -> bool {
+        Chapter::ALL.into_iter().all(|other| other.builds_on() != Some(self))
+    }
 }
 
 impl FromStr for Chapter {
@@ -106,7 +111,7 @@ impl FromStr for Chapter {
 
 #[cfg(test)]
 mod tests {
-    use super::Chapter::*;
+    use super::Chapter::{self, *};
 
     #[test]
     fn volumes_builds_on_all_but_aufs() {
@@ -116,5 +121,10 @@ mod tests {
         assert!(!Volumes.includes(Aufs));
         assert!(Aufs.includes(PivotRoot));
         assert!(!PivotRoot.includes(Overlay));
+    }
+
+    #[test]
+    fn aufs_and_the_newest_are_last() {
+        assert!(Chapter::ALL.into_iter().filter(|chapter| chapter.is_last()).eq([Aufs, Volumes]));
     }
 }
