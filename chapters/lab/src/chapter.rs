@@ -134,6 +134,11 @@ impl Chapter {
         self == other || self.builds_on().is_some_and(|earlier| earlier.includes(other))
     }
 
+    /// Whether none builds on it.
+    pub(crate) fn is_last(self) -> bool {
+        Chapter::ALL.into_iter().all(|other| other.builds_on() != Some(self))
+    }
+
     /// All names, for those who have to choose one.
     pub(crate) fn names() -> String {
         Chapter::ALL.map(Chapter::name).join(", ")
@@ -170,6 +175,11 @@ mod tests {
         assert!(!Volumes.includes(Aufs));
         assert!(Aufs.includes(PivotRoot));
         assert!(!PivotRoot.includes(Overlay));
+    }
+
+    #[test]
+    fn aufs_and_the_newest_are_last() {
+        assert!(Chapter::ALL.into_iter().filter(|chapter| chapter.is_last()).eq([Aufs, Chapter::LAST]));
     }
 
     #[test]

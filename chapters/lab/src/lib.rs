@@ -10,23 +10,14 @@
 //!
 //! The modules below stand in the order to read them, and each uses only those above it.
 
-// Alphabetical order is rustfmt's; the blank lines keep ours.
 mod chapter;
-
 mod see;
-
 mod machine;
-
 mod trial;
-
 mod checks;
-
 mod faults;
-
 mod grader;
-
 mod bench;
-
 mod cli;
 
 pub use chapter::Chapter;
