@@ -15,7 +15,7 @@ use ch01_run::errors::{self, NotStarted};
 use ch01_run::exec::{environment, exec};
 use ch01_run::options::Options;
 use ch01_run::signals::HeldSignals;
-use ch01_run::terminal::{self, Terminal};
+use ch01_run::terminal::Terminal;
 use ch01_run::{child, descriptors, id, inherited, messages, mounts, namespaces};
 use ch02_cgroups::cgroup::Cgroup;
 use ch02_cgroups::hierarchy::{self, Hierarchy};
@@ -31,7 +31,7 @@ use nix::mount::{MntFlags, MsFlags, umount2};
 use simple_logger::SimpleLogger;
 
 #[derive(Parser)]
-#[command(arg_required_else_help = false)]
+#[command(arg_required_else_help = false, args_override_self = true)]
 enum Cli {
     /// Run a command in a new container
     Run(Run),
@@ -113,19 +113,16 @@ fn run(args: &Run) -> Result<u8> {
     };
 
     let signals = HeldSignals::hold()?;
-    let mut terminal = Terminal::of_stdin(args.options.terminal)?;
+    let mut terminal = Terminal::of_stdin(&args.options)?;
     let cgroup = limit(&id, args)?;
     // dockerDemo: one directory for all containers.
     let own = if wrong("fixed-directory") { "mnt" } else { &id };
     let workspace = if chapter() < 4 { None } else { Some(Workspace::create(&state, own)?) };
-    let has_terminal = terminal.is_some();
-    let confine = || inside(args, hostname, &id, &cgroup, &image, workspace.as_ref(), &volumes, has_terminal);
+    let confine = || inside(args, hostname, &id, &cgroup, &image, workspace.as_ref(), &volumes, &terminal);
     let mut container = child::spawn(namespaces::OWN, confine)?;
-    if let Some(terminal) = &mut terminal {
-        terminal.lend_to(container.pid())?;
-    }
-    container.start()?;
-    let status = container.wait(&signals)?;
+    terminal.lend_to(container.pid(), &signals)?;
+    container.start(&signals)?;
+    let status = container.wait(&signals, &mut terminal)?;
     if let kills @ 1.. = cgroup.oom_kills()? {
         messages::say(&format!("out of memory: the kernel killed {kills} of the container's processes"));
     }
@@ -163,16 +160,14 @@ fn inside(
     image: &Path,
     workspace: Option<&Workspace>,
     volumes: &[Volume],
-    terminal: bool,
+    terminal: &Terminal,
 ) -> Result<Infallible> {
     if wrong("outlives-run") {
         // gocker: nobody asked the kernel for this.
         nix::sys::prctl::set_pdeathsig(None)?;
     }
     join(id, cgroup, args)?;
-    if !terminal {
-        terminal::detach()?;
-    }
+    terminal.enter()?;
     // mydocker: the mounts of the new namespace are still shared with the host's.
     if !wrong("not-private") {
         mounts::make_private()?;
