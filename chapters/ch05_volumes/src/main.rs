@@ -10,11 +10,11 @@ use ch01_run::options::Options;
 use ch01_run::signals::HeldSignals;
 use ch01_run::terminal::Terminal;
 use ch01_run::{child, descriptors, id, inherited, messages, mounts, namespaces};
-use ch02_cgroups::cgroup::Cgroup;
+use ch02_cgroups::cgroup::{self, Cgroup};
 use ch02_cgroups::limits::Limits;
 use ch03_pivot_root::{devices, image, rootfs, state};
 use ch04_overlay::overlay;
-use ch04_overlay::workspace::Workspace;
+use ch04_overlay::workspace::{self, Workspace};
 use ch05_volumes::volumes;
 use clap::Parser;
 
@@ -62,6 +62,10 @@ fn run(args: &Run) -> Result<u8> {
         None => image::busybox(&state)?,
     };
 
+    // What killed runs have left, before this one makes anything.
+    cgroup::remove_leftovers()?;
+    workspace::remove_leftovers(&state)?;
+
     // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
     // then its files and its cgroup are removed, then the terminal is taken back. No signal comes between.
     let signals = HeldSignals::hold()?;
@@ -88,6 +92,7 @@ fn run(args: &Run) -> Result<u8> {
     };
 
     let mut container = child::spawn(namespaces::OWN, inside)?;
+    workspace.note_pid_namespace(container.pid())?;
     terminal.lend_to(container.pid(), &signals)?;
     container.start(&signals)?;
     let status = container.wait(&signals, &mut terminal)?;
