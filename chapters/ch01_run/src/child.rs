@@ -13,7 +13,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, close};
 
 use crate::messages;
-use crate::signals::HeldSignals;
+use crate::signals::{self, HeldSignals};
+use crate::terminal::Terminal;
 
 /// Enough for our few calls between clone and exec; the kernel gives memory only to what is touched.
 const STACK_SIZE: usize = 1024 * 1024;
@@ -37,8 +38,9 @@ pub fn spawn(namespaces: CloneFlags, mut inside: impl FnMut() -> Result<Infallib
     let copy = gate.as_raw_fd();
     let mut stack = vec![0; STACK_SIZE];
     let in_child = || {
+        let handled = signals::end_when_signalled();
         // The child's copy of the parent's end: left open, it would hide that the parent's own was closed.
-        let closed = close(copy).context("closing the copy of the gate");
+        let closed = handled.and_then(|()| close(copy).context("closing the copy of the gate"));
         let Err(error) = closed.and_then(|()| wait_at_gate(&mut reader)).and_then(|()| inside());
         messages::fail(&error).into()
     };
@@ -74,8 +76,11 @@ impl Child {
         self.pid
     }
 
-    /// Opens the gate.
-    pub fn start(&mut self) -> Result<()> {
+    /// Opens the gate. A signal that has come before goes first: the child that it ends never becomes the command.
+    pub fn start(&mut self, signals: &HeldSignals) -> Result<()> {
+        while let Some(signal) = signals.next_to_pass_on()? {
+            self.pass_on(signal)?;
+        }
         match self.gate.write_all(b"!") {
             // The child has ended already and has said why; its status is there for `wait`.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -83,9 +88,9 @@ impl Child {
         }
     }
 
-    /// Waits for the end, passing on the held signals meanwhile. Returns the command's exit status,
-    /// or 128+n if signal n killed it.
-    pub fn wait(&mut self, signals: &HeldSignals) -> Result<u8> {
+    /// Waits for the end, passing on the held signals meanwhile, and stopping with our job. Returns the command's exit
+    /// status, or 128+n if signal n killed it.
+    pub fn wait(&mut self, signals: &HeldSignals, terminal: &mut Terminal) -> Result<u8> {
         loop {
             match signals.next()? {
                 Signal::SIGCHLD => {
@@ -93,12 +98,16 @@ impl Child {
                         return Ok(status);
                     }
                 }
-                signal => {
-                    debug!("kill({}, {signal})", self.pid);
-                    kill(self.pid, signal).with_context(|| format!("passing on {signal}"))?;
-                }
+                Signal::SIGTSTP => terminal.stop(signals)?,
+                Signal::SIGCONT => {} // we do go on
+                signal => self.pass_on(signal)?,
             }
         }
+    }
+
+    fn pass_on(&self, signal: Signal) -> Result<()> {
+        debug!("kill({}, {signal})", self.pid);
+        kill(self.pid, signal).with_context(|| format!("passing on {signal}"))
     }
 
     /// The status of a child that has ended, which leaves the process table with that. `None` while it lives:

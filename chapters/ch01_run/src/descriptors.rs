@@ -3,17 +3,26 @@
 use std::fs::{self, File};
 use std::os::fd::RawFd;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use log::debug;
 use nix::errno::Errno;
 use nix::unistd::{close, dup2_stdin};
 
-/// Closes every descriptor but 0, 1 and 2: our own, and those that our caller let us inherit without knowing.
+/// Closes every descriptor but 0, 1 and 2: our own, and those that our caller let us inherit without knowing. Refuses
+/// a directory on those three.
 ///
-/// Call it in the child, before any path of the container's is followed. A descriptor of the host's is a way
+/// Call it in the child, before any path of the container's is followed. A directory of the host's is a way
 /// out: a link in the image to `/proc/self/fd/4/..` leads to where it was opened. That execve(2) would close
 /// it is too late, because it follows its path first.
 pub fn close_others() -> Result<()> {
+    for (fd, name) in ["stdin", "stdout", "stderr"].into_iter().enumerate() {
+        // One that is closed is none.
+        let is_directory = fs::metadata(format!("/proc/self/fd/{fd}")).is_ok_and(|data| data.is_dir());
+        ensure!(
+            !is_directory,
+            "{name} is a directory, from which the container could reach the host's files"
+        );
+    }
     let mut open = Vec::new();
     for entry in fs::read_dir("/proc/self/fd").context("listing open descriptors")? {
         let name = entry.context("listing open descriptors")?.file_name();

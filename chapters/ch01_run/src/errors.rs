@@ -38,7 +38,8 @@ pub fn exit_status(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// The whole chain of an error on one line: the step, the object, the reason.
+/// The whole chain of an error on one line: the step, the object, the reason. What a terminal would take for a command,
+/// as somebody else's file name could have it, is shown as `\u{1b}`.
 pub fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for part in error.chain().map(describe) {
@@ -48,7 +49,9 @@ pub fn one_line(error: &anyhow::Error) -> String {
             line += &part;
         }
     }
-    line
+    line.chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
 }
 
 /// One link of the chain. The kernel's reasons get both their sentence and their name, because the

@@ -45,7 +45,7 @@ pub fn exec(command: &[OsString], environment: &[OsString]) -> Result<Infallible
         let c_path = CString::new(path.as_os_str().as_bytes())?;
         let Err(errno) = execve(&c_path, &arguments, &environment);
         // ENOENT can also mean that the file is there and the interpreter or loader it names is not.
-        let absent = matches!(errno, Errno::ENOENT | Errno::ENOTDIR) && path.symlink_metadata().is_err();
+        let absent = matches!(errno, Errno::ENOENT | Errno::ENOTDIR) && !path.exists();
         if !absent {
             refused.get_or_insert(errno);
         }

@@ -1,6 +1,6 @@
 //! What a program gets from whoever starts it, and must not depend on: umask(2), signal(7).
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 
@@ -11,7 +11,9 @@ use crate::signals;
 /// - The umask: new files are 644 and new directories 755, and not secret or open to all by accident.
 /// - SIGCHLD: a caller that ignored it would leave us that, and then the kernel would reap our children
 ///   itself, and we could not learn how they ended.
+/// - SIGXFSZ: a file that grows over the caller's limit (`ulimit -f`) is an error then, and no sudden death.
 pub fn normalize() -> Result<()> {
     umask(Mode::from_bits_truncate(0o022));
-    signals::set_default(Signal::SIGCHLD).context("resetting SIGCHLD")
+    signals::set_default(Signal::SIGCHLD)?;
+    signals::ignore(Signal::SIGXFSZ)
 }

@@ -7,12 +7,13 @@ use anyhow::Result;
 use ch01_run::exec::{environment, exec};
 use ch01_run::options::Options;
 use ch01_run::signals::HeldSignals;
-use ch01_run::terminal::{self, Terminal};
+use ch01_run::terminal::Terminal;
 use ch01_run::{child, descriptors, id, inherited, messages, mounts, namespaces};
 use clap::Parser;
 
 #[derive(Parser)]
-#[command(arg_required_else_help = false)] // no command at all is an error like any other: one line, 125
+// No command at all is an error like any other: one line, 125. Of an option given twice, the last counts.
+#[command(arg_required_else_help = false, args_override_self = true)]
 enum Cli {
     /// Run a command in a new container
     Run(Run),
@@ -42,13 +43,11 @@ fn run(args: &Run) -> Result<u8> {
     // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
     // then the terminal is taken back. No signal comes between.
     let signals = HeldSignals::hold()?;
-    let mut terminal = Terminal::of_stdin(args.options.terminal)?;
+    let mut terminal = Terminal::of_stdin(&args.options)?;
 
     // What the child does in its new namespaces: it makes them its own and becomes the command.
     let inside = || {
-        if terminal.is_none() {
-            terminal::detach()?;
-        }
+        terminal.enter()?;
         mounts::make_private()?;
         descriptors::close_others()?;
         mounts::mount_proc()?;
@@ -60,9 +59,7 @@ fn run(args: &Run) -> Result<u8> {
     };
 
     let mut container = child::spawn(namespaces::OWN, inside)?;
-    if let Some(terminal) = &mut terminal {
-        terminal.lend_to(container.pid())?;
-    }
-    container.start()?;
-    container.wait(&signals)
+    terminal.lend_to(container.pid(), &signals)?;
+    container.start(&signals)?;
+    container.wait(&signals, &mut terminal)
 }

@@ -24,6 +24,6 @@ pub struct Options {
 impl Options {
     /// The hostname that was asked for, or else the container's id.
     pub fn hostname_or<'a>(&'a self, id: &'a str) -> &'a OsStr {
-        self.hostname.as_deref().unwrap_or(OsStr::new(id))
+        self.hostname.as_deref().filter(|name| !name.is_empty()).unwrap_or(OsStr::new(id))
     }
 }

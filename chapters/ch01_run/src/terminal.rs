@@ -1,72 +1,152 @@
-//! Lending the caller's terminal to the container: tcsetpgrp(3), setpgid(2), setsid(2), credentials(7).
+//! The caller's terminal, lent to the container or kept from it: tcsetpgrp(3), setpgid(2), setsid(2), credentials(7).
 
 use std::io::stdin;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use log::{debug, warn};
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, sigprocmask};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
-use nix::unistd::{Pid, getpgrp, setpgid, setsid, tcgetpgrp, tcsetpgrp};
+use nix::unistd::{Pid, getpgid, setpgid, setsid, tcgetpgrp, tcsetpgrp};
 
-/// The terminal on stdin that controls our session. Once lent, it is taken back when this is dropped, and
-/// is then as we found it.
+use crate::input::TypedInput;
+use crate::options::Options;
+use crate::signals::{HeldSignals, Stopped};
+
+/// What a container has to do with the caller's terminal.
 #[derive(Debug)]
-pub struct Terminal {
+pub enum Terminal {
+    /// Nothing.
+    Apart,
+    /// It reads what is typed there, through a pipe: `-i`.
+    Copied(TypedInput),
+    /// It has it for as long as it runs: `-t`.
+    Lent(Loan),
+}
+
+/// A terminal that controls our session. Once lent, it is taken back when this is dropped, and is then as we found it.
+#[derive(Debug)]
+pub struct Loan {
     modes: Termios,
+    /// Our own process group.
+    job: Pid,
     lent: bool,
 }
 
 impl Terminal {
-    /// The terminal on stdin if it is `wanted`. Warns if stdin is none, or controls another session than ours.
-    pub fn of_stdin(wanted: bool) -> Result<Option<Terminal>> {
-        match tcgetpgrp(stdin()) {
-            _ if !wanted => Ok(None),
-            Err(Errno::ENOTTY) => {
-                warn!("-t: stdin is not our terminal; going on without");
-                Ok(None)
-            }
-            Err(errno) => Err(errno).context("looking at the terminal on stdin"),
-            Ok(_) => {
-                let modes = tcgetattr(stdin()).context("reading the terminal's modes")?;
-                Ok(Some(Terminal { modes, lent: false }))
+    /// Looks at stdin, for what the options say. Warns if it should be lent and is no terminal, or not ours.
+    pub fn of_stdin(options: &Options) -> Result<Terminal> {
+        if options.terminal {
+            match tcgetpgrp(stdin()) {
+                Err(Errno::ENOTTY) => warn!("-t: stdin is not our terminal; going on without"),
+                Err(errno) => return Err(errno).context("looking at the terminal on stdin"),
+                Ok(_) => {
+                    let modes = tcgetattr(stdin()).context("reading the terminal's modes")?;
+                    let job = getpgid(None).context("looking for our process group")?;
+                    return Ok(Terminal::Lent(Loan { modes, job, lent: false }));
+                }
             }
         }
+        let typed = TypedInput::of_stdin(options.interactive)?;
+        Ok(typed.map_or(Terminal::Apart, Terminal::Copied))
     }
 
-    /// Makes process `pid` the leader of a process group of its own, and that group the foreground
+    /// In the child: without `-t`, a session of its own, and so no controlling terminal. Keys typed there send the
+    /// container nothing, and it cannot open `/dev/tty`.
+    pub fn enter(&self) -> Result<()> {
+        if let Terminal::Copied(typed) = self {
+            typed.become_stdin()?;
+        }
+        if !matches!(self, Terminal::Lent(_)) {
+            debug!("setsid()");
+            setsid().context("making a session without a terminal")?;
+        }
+        Ok(())
+    }
+
+    /// With `-t`, makes process `pid` the leader of a process group of its own, and that group the foreground
     /// one: the terminal's Ctrl-C and Ctrl-Z go there now, and no longer to us.
     ///
     /// Call it while the child still waits at its gate. A shell needs the foreground when it starts,
     /// else: "can't access tty; job control turned off".
-    pub fn lend_to(&mut self, pid: Pid) -> Result<()> {
+    pub fn lend_to(&mut self, pid: Pid, signals: &HeldSignals) -> Result<()> {
+        let Terminal::Lent(loan) = self else { return Ok(()) };
         debug!("setpgid({pid}, {pid})");
         setpgid(pid, pid).with_context(|| format!("making process {pid} a group leader"))?;
-        debug!("tcsetpgrp(0, {pid})");
-        // If we are in the background ourselves, SIGTTOU stops us here until the user says `fg`, as it should.
-        tcsetpgrp(stdin(), pid).with_context(|| format!("giving process {pid} the terminal"))?;
+        if loan.wait_for_foreground(signals)? {
+            loan.lend_to(pid)?;
+        }
+        Ok(())
+    }
+
+    /// Stops us, as the shell wants it that sent SIGTSTP, until it wants us to go on.
+    pub fn stop(&mut self, signals: &HeldSignals) -> Result<()> {
+        match self {
+            Terminal::Lent(loan) if loan.lent => loan.stop(signals),
+            _ => signals.stop(Stopped::Process, Signal::SIGSTOP).map(drop),
+        }
+    }
+}
+
+impl Loan {
+    fn lend_to(&mut self, group: Pid) -> Result<()> {
+        debug!("tcsetpgrp(0, {group})");
+        tcsetpgrp(stdin(), group).with_context(|| format!("giving group {group} the terminal"))?;
         self.lent = true;
         // From here on we are in the background, where SIGTTOU would stop us for writing a message or for
         // taking the terminal back.
         let stop = SigSet::from(Signal::SIGTTOU);
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&stop), None).context("blocking SIGTTOU")
     }
-}
 
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // Never if it was not lent: the shell that started us in the background has it.
-        if self.lent {
-            // A terminal that has hung up needs no owner, so errors are of no interest here.
-            let _ = tcsetpgrp(stdin(), getpgrp());
-            let _ = tcsetattr(stdin(), SetArg::TCSADRAIN, &self.modes);
+    fn take_back(&mut self) {
+        self.lent = false;
+        // A terminal that has hung up needs no owner, so errors are of no interest here.
+        let _ = tcsetpgrp(stdin(), self.job);
+        let _ = tcsetattr(stdin(), SetArg::TCSADRAIN, &self.modes);
+    }
+
+    /// Waits until we are in the terminal's foreground, stopped meanwhile as every job is that needs it: the shell says so,
+    /// and `fg` lets it go on. Returns whether we are; we are not if a signal came that ends us.
+    fn wait_for_foreground(&self, signals: &HeldSignals) -> Result<bool> {
+        while tcgetpgrp(stdin()).context("looking who has the terminal")? != self.job {
+            if signals.must_end()? {
+                return Ok(false);
+            }
+            // What the kernel does to a job that reads in the background. Not SIGTTOU, which we may have blocked.
+            let stopped = signals.stop(Stopped::Job, Signal::SIGTTIN)?;
+            ensure!(
+                stopped,
+                "-t: this job is in the background, and there is no shell to bring it to the front"
+            );
         }
+        Ok(true)
+    }
+
+    /// With us stops whoever has the terminal in the container: in the middle of a read it would take the next line
+    /// that is typed to the shell. All go on when we are in the foreground again.
+    fn stop(&mut self, signals: &HeldSignals) -> Result<()> {
+        let group = tcgetpgrp(stdin()).context("looking who has the terminal")?;
+        let modes = tcgetattr(stdin()).context("reading the terminal's modes")?;
+        debug!("kill(-{group}, SIGSTOP)");
+        let _ = killpg(group, Signal::SIGSTOP); // it may have ended just now, and then nobody reads
+        self.take_back();
+        signals.stop(Stopped::Process, Signal::SIGSTOP)?;
+        if self.wait_for_foreground(signals)? {
+            tcsetattr(stdin(), SetArg::TCSADRAIN, &modes).context("setting the terminal's modes")?;
+            self.lend_to(group)?;
+        }
+        debug!("kill(-{group}, SIGCONT)");
+        let _ = killpg(group, Signal::SIGCONT);
+        Ok(())
     }
 }
 
-/// In the child, without `-t`: a session of its own, and so no controlling terminal. Keys typed there
-/// send the container nothing, and it cannot open `/dev/tty`.
-pub fn detach() -> Result<()> {
-    debug!("setsid()");
-    setsid().map(drop).context("making a session without a terminal")
+impl Drop for Loan {
+    fn drop(&mut self) {
+        // Never if it was not lent: the shell that started us in the background has it.
+        if self.lent {
+            self.take_back();
+        }
+    }
 }

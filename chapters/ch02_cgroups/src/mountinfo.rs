@@ -1,18 +1,24 @@
 //! The kernel's own list of mounts: proc_pid_mountinfo(5).
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use nix::sys::stat::makedev;
 
 /// One line of `/proc/self/mountinfo`, the parts that we use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
+    /// The device number of its file system, as stat(2) has it.
+    pub device: u64,
     /// Where it is mounted.
     pub target: PathBuf,
+    /// What holds for this mount: `rw,nosuid`.
+    pub options: String,
     /// For example `ext4`, or `cgroup2`.
     pub filesystem: String,
     /// What holds for the file system wherever it is mounted; for cgroup v1, its controllers.
@@ -28,6 +34,13 @@ pub fn read() -> Result<Vec<Mount>> {
     let read = File::open(path).and_then(|mut file| file.read_to_end(&mut text));
     read.with_context(|| format!("reading {path}"))?;
     parse(&text).with_context(|| format!("parsing {path}"))
+}
+
+impl Mount {
+    /// Whether its path leads to it. Another mount may cover it.
+    pub fn is_visible(&self) -> bool {
+        fs::metadata(&self.target).is_ok_and(|data| data.dev() == self.device)
+    }
 }
 
 /// Parses the text of a mountinfo file, for example this line:
@@ -51,7 +64,10 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let fields: Vec<_> = line.split(|byte| *byte == b' ').collect();
     let dash = fields.iter().position(|field| *field == b"-")?;
     let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
+    let (major, minor) = str::from_utf8(fields.get(2)?).ok()?.split_once(':')?;
     Some(Mount {
+        device: makedev(major.parse().ok()?, minor.parse().ok()?),
+        options: text(fields.get(5)?),
         target: OsString::from_vec(unescape(fields.get(4)?)).into(),
         filesystem: text(fields.get(dash + 1)?),
         super_options: text(fields.get(dash + 3)?),

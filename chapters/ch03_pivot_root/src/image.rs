@@ -2,9 +2,10 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::fs::{self, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -12,11 +13,15 @@ use anyhow::{Context, Result, bail, ensure};
 use ch02_cgroups::files::exists;
 use ch02_cgroups::lock;
 use log::{debug, error};
+use nix::unistd::{chdir, chroot};
 
 use crate::{removal, state, tarball};
 
 /// What a file system hierarchy has, besides the directories that programs are in; all of mode 755.
 const DIRECTORIES: [&str; 8] = ["bin", "dev", "etc", "home", "proc", "sys", "usr", "var"];
+
+/// Where distributions have programs.
+const PROGRAMS: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Names under which distributions install busybox. A static one comes first: it needs no libraries.
 const BUSYBOX_NAMES: [&str; 3] = ["busybox.static", "busybox-static", "busybox"];
@@ -43,21 +48,22 @@ pub fn busybox(state_directory: &Path) -> Result<PathBuf> {
     let tar = images.join("busybox.tar");
     // Looked for before anything is made, so that a host without one is left as it was.
     let source = if exists(&tar)? { tar } else { find_busybox()? };
-    state::make_directories(&images)?;
-    let _lock = lock::wait_for(&images)?;
+    state::make_private(&images)?;
+    let unfinished = images.join("busybox.unfinished");
+    // Closed to others while it is made, so that only root can have its lock. It keeps that when it is renamed.
+    let _lock = lock::hold(&unfinished, || DirBuilder::new().mode(0o700).create(&unfinished))?;
+    let unfinished = Unfinished(unfinished);
     if exists(&image)? {
         return Ok(image); // made by another run while we waited for the lock
     }
-    let unfinished = images.join("busybox.unfinished");
-    removal::remove_tree(&unfinished)?; // from a run that was killed: nobody else can hold the lock that we hold
-    let unfinished = Unfinished(unfinished);
-    state::make_directories(&unfinished.0)?;
+    removal::empty(&unfinished.0)?; // a run that was killed has left it so
     if source.extension() == Some(OsStr::new("tar")) {
         tarball::unpack(&source, &unfinished.0)?;
     } else {
         from_host(&source, &unfinished.0)?;
     }
     checked(&unfinished.0)?; // an empty image would stay for ever, and have no command
+    set_mode(&unfinished.0, 0o755)?;
     debug!("rename({:?}, {image:?})", unfinished.0);
     fs::rename(&unfinished.0, &image).with_context(|| format!("renaming {:?} to {image:?}", unfinished.0))?;
     Ok(image)
@@ -77,13 +83,10 @@ impl Drop for Unfinished {
 /// The host's busybox, in PATH or where distributions have it.
 fn find_busybox() -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let directories: Vec<_> = env::split_paths(&path)
-        .chain(["/bin", "/sbin", "/usr/bin", "/usr/sbin"].map(PathBuf::from))
-        .collect();
+    let directories: Vec<_> = env::split_paths(&path).chain(env::split_paths(PROGRAMS)).collect();
     let candidates = BUSYBOX_NAMES.iter().flat_map(|name| directories.iter().map(move |dir| dir.join(name)));
     for candidate in candidates {
-        let is_program = |data: fs::Metadata| data.is_file() && data.permissions().mode() & 0o111 != 0;
-        if fs::metadata(&candidate).is_ok_and(is_program) {
+        if is_program(&candidate) {
             return Ok(candidate);
         }
     }
@@ -93,16 +96,24 @@ fn find_busybox() -> Result<PathBuf> {
     )
 }
 
+/// Whether this is a program, and no script that only leads to one.
+fn is_program(path: &Path) -> bool {
+    let executable = |data: fs::Metadata| data.is_file() && data.permissions().mode() & 0o111 != 0;
+    let mut magic = [0; 4];
+    fs::metadata(path).is_ok_and(executable)
+        && File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok()
+        && magic == *b"\x7fELF"
+}
+
 /// Makes an image in the directory `root` of the host's busybox: one program that is all commands.
 fn from_host(busybox: &Path, root: &Path) -> Result<()> {
     for directory in DIRECTORIES {
-        state::make_directories(&root.join(directory))?;
+        make_directories(&root.join(directory))?;
     }
     // Everyone may write to /tmp, and only root may look into its home.
     for (directory, mode) in [("tmp", 0o1777), ("var/tmp", 0o1777), ("root", 0o700)] {
-        state::make_directories(&root.join(directory))?;
-        fs::set_permissions(root.join(directory), Permissions::from_mode(mode))
-            .with_context(|| format!("setting the mode of {directory}"))?;
+        make_directories(&root.join(directory))?;
+        set_mode(&root.join(directory), mode)?;
     }
     write_file(&root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
     write_file(&root.join("etc/group"), "root:x:0:\n")?;
@@ -114,18 +125,33 @@ fn from_host(busybox: &Path, root: &Path) -> Result<()> {
     let mut list = Command::new(busybox);
     let (status, applets) = output(list.arg("--list-full")).with_context(|| format!("running {list:?}"))?;
     ensure!(status.success(), "{list:?} failed: {status}");
-    for applet in applets.lines().filter(|applet| *applet != "bin/busybox") {
+    // linuxrc is for the first moments of a machine's start, and stands alone in the root.
+    for applet in applets.lines().filter(|applet| !["bin/busybox", "linuxrc"].contains(applet)) {
         let link = root.join(applet.trim_start_matches('/'));
-        state::make_directories(link.parent().context("an applet's path has a directory")?)?;
+        make_directories(link.parent().context("an applet's path has a directory")?)?;
         symlink("/bin/busybox", &link).with_context(|| format!("linking {link:?} to /bin/busybox"))?;
     }
+    tried(root)
+}
+
+/// Runs a command of a new image once, in a child that has it as its root: an image without a library that its program
+/// needs would stay for ever, and run nothing.
+fn tried(root: &Path) -> Result<()> {
+    let mut command = Command::new("/bin/busybox");
+    command.arg("true");
+    let inside = root.to_path_buf();
+    let enter = move || Ok(chroot(&inside).and_then(|()| chdir("/"))?);
+    // SAFETY: between fork and exec this makes two system calls and takes no lock.
+    unsafe { command.pre_exec(enter) };
+    let (status, _) = output(&mut command).with_context(|| format!("trying busybox in {root:?}"))?;
+    ensure!(status.success(), "busybox does not run in {root:?}: {status}");
     Ok(())
 }
 
 /// The libraries that a program is loaded with, none if it is static. ldd(1) knows; each line has the
 /// path of one after `=>`, or at its start for the loader.
 fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
-    let text = match output(Command::new("ldd").arg(program).env("LC_ALL", "C")) {
+    let text = match output(Command::new("ldd").arg(program)) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()), // then all is static
         ldd => ldd.context("running ldd")?.1,
     };
@@ -135,6 +161,8 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
 /// Runs a program and returns how it ended, and what it printed. Not `Command::output`: that panics if it cannot
 /// read, and then nothing is undone.
 fn output(command: &mut Command) -> io::Result<(ExitStatus, String)> {
+    // The caller's environment, LD_LIBRARY_PATH above all, says nothing about the image.
+    command.env_clear().env("PATH", PROGRAMS).env("LC_ALL", "C");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let mut text = String::new();
     // The pipe is closed again after this, so that a program that we cannot read from ends too.
@@ -144,10 +172,21 @@ fn output(command: &mut Command) -> io::Result<(ExitStatus, String)> {
 }
 
 fn copy_program(from: &Path, to: &Path) -> Result<()> {
-    state::make_directories(to.parent().context("a program's path has a directory")?)?;
+    make_directories(to.parent().context("a program's path has a directory")?)?;
     fs::copy(from, to)
         .and_then(|_| fs::set_permissions(to, Permissions::from_mode(0o755)))
         .with_context(|| format!("copying {from:?} to {to:?}"))
+}
+
+/// Makes a directory and those above it, unless they are there; of mode 755.
+fn make_directories(path: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
+    made.with_context(|| format!("making the directory {}", path.display()))
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    let set = fs::set_permissions(path, Permissions::from_mode(mode));
+    set.with_context(|| format!("setting the mode of {}", path.display()))
 }
 
 fn write_file(path: &Path, text: &str) -> Result<()> {

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use ch01_run::mounts;
 use log::debug;
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::unistd::{chdir, pivot_root};
 
@@ -27,7 +28,13 @@ pub fn pivot(root: &Path) -> Result<()> {
     // With "." for both, the old root is put on top of the new one, and no directory is needed for it in
     // the image; the "." that we unmount then is the old root. The manual page has this as an example.
     debug!("pivot_root(\".\", \".\")");
-    pivot_root(".", ".").with_context(|| format!("making {} the root by pivot_root", root.display()))?;
+    let pivoted = pivot_root(".", ".");
+    let hint = match pivoted {
+        Err(Errno::EBUSY) => " (it is the root already: the image must be another directory)",
+        Err(Errno::EINVAL) => " (is this a chroot, or an initramfs? neither has a root that can be moved)",
+        _ => "",
+    };
+    pivoted.with_context(|| format!("making {} the root by pivot_root{hint}", root.display()))?;
     // MNT_DETACH, for it is still in use, by us: it leaves the tree at once and ends with its last user.
     debug!("umount2(\".\", MNT_DETACH)");
     umount2(".", MntFlags::MNT_DETACH).context("unmounting the old root")?;

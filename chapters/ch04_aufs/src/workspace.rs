@@ -1,16 +1,17 @@
 //! A workspace for each container: writeLayer and mnt, mounted on the host. mount(2), umount2(2), aufs(5).
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::ErrorKind;
 use std::mem::ManuallyDrop;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use ch01_run::mounts;
-use ch02_cgroups::lock;
+use ch02_cgroups::{lock, mountinfo};
 use ch03_pivot_root::{removal, state};
 use log::{debug, error, warn};
 use nix::errno::Errno;
@@ -34,15 +35,14 @@ impl Workspace {
     pub fn mount(state_directory: &Path, id: &str, image: &Path) -> Result<Workspace> {
         load_module()?;
         let containers = state_directory.join("containers");
-        state::make_directories(&containers)?;
-        // Other runs are kept out until ours is made and locked: else they would take it for a leftover.
-        let _others = lock::wait_for(&containers)?;
-        remove_leftovers(&containers)?;
+        state::make_private(&containers)?;
+        // A guard before there is anything, so that whatever gets made is removed.
         let mut workspace = Workspace { directory: containers.join(id), owner: None };
         let (write_layer, mnt) = (workspace.write_layer(), workspace.mnt());
         // For root only: a set-user-ID program that a container makes must not be within everyone's reach.
-        state::make_directory(&workspace.directory, 0o700)?;
-        workspace.owner = Some(lock::wait_for(&workspace.directory)?);
+        let make = || DirBuilder::new().mode(0o700).create(&workspace.directory);
+        debug!("mkdir({:?}, 0700)", workspace.directory);
+        workspace.owner = Some(lock::hold(&workspace.directory, make)?);
         state::make_directory(&write_layer, 0o755)?; // its mode becomes that of `/` inside
         state::make_directory(&mnt, 0o755)?;
         // The first directory takes all writes, the others are read-only: that is the default of aufs.
@@ -94,29 +94,34 @@ impl Drop for Workspace {
 /// a recursive delete of `mnt` at that point is how other runtimes emptied their users' volumes.
 fn remove(directory: &Path) -> Result<()> {
     let mnt = directory.join("mnt");
-    debug!("umount2({mnt:?}, UMOUNT_NOFOLLOW)");
-    match umount2(&mnt, MntFlags::UMOUNT_NOFOLLOW) {
-        // EINVAL: not a mount point. ENOENT: not even made. That is so when making the workspace failed.
-        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
-        Err(errno) => {
-            let hint = "everything is left as it is; the next run tries again when nothing uses it any more";
-            return Err(errno).with_context(|| format!("unmounting {} ({hint})", mnt.display()));
-        }
+    if is_ours(&mnt)? {
+        debug!("umount2({mnt:?}, UMOUNT_NOFOLLOW)");
+        let hint = "everything is left as it is; the next run tries again when nothing uses it any more";
+        umount2(&mnt, MntFlags::UMOUNT_NOFOLLOW)
+            .with_context(|| format!("unmounting {} ({hint})", mnt.display()))?;
     }
-    // Looked at here, and not only by `remove_tree` below, so that nothing is removed if the mount is still there.
-    removal::ensure_not_mounted(directory)?;
-    removal::remove_directory(&mnt)?; // by rmdir: if it were mounted after all, nothing would be lost
+    // By rmdir: if anything is mounted there after all, nothing is lost, and the rest stays too.
+    removal::remove_directory(&mnt)?;
     removal::remove_tree(directory)
 }
 
+/// Whether what is mounted on `mnt` is a union of our making, and not what somebody else has mounted over it.
+fn is_ours(mnt: &Path) -> Result<bool> {
+    // Without links, as the kernel lists it. It is not there if making the workspace failed.
+    let Ok(mnt) = mnt.canonicalize() else { return Ok(false) };
+    // The last of several on one place is the one that is seen.
+    let on_it = mountinfo::read()?.into_iter().rfind(|mount| mount.target == mnt);
+    Ok(on_it.is_some_and(|mount| mount.filesystem == "aufs"))
+}
+
 /// Removes the workspaces of runs that were killed. Their mounts are still there.
-fn remove_leftovers(containers: &Path) -> Result<()> {
-    for (directory, _lock) in lock::leftovers(containers)? {
-        if let Err(error) = remove(&directory) {
-            warn!("left by a run that was killed: {error:#}");
+pub fn remove_leftovers(state_directory: &Path) -> Result<()> {
+    lock::for_each_abandoned(&state_directory.join("containers"), &["writeLayer", "mnt"], |directory| {
+        if let Err(error) = remove(directory) {
+            warn!("what a run has left stays: {error:#}");
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Loads the aufs module if the kernel does not have it yet. Where that fails, mount(2) will say so.

@@ -1,15 +1,20 @@
-//! A workspace for each container: upper, work and merged. mkdir(2), rmdir(2), unshare(2).
+//! A workspace for each container: upper, work and merged. mkdir(2), symlink(2), pid_namespaces(7).
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::mem::ManuallyDrop;
+use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ch01_run::mounts;
 use ch02_cgroups::lock;
 use ch03_pivot_root::{removal, state};
 use log::{debug, error, warn};
-use nix::sched::{CloneFlags, unshare};
+use nix::unistd::Pid;
+
+/// All that there is in a workspace. A directory with anything else in it is none of ours.
+const PARTS: [&str; 4] = ["upper", "work", "merged", "pid_namespace"];
 
 /// The directory `containers/<id>` with `upper`, `work` and `merged` in it. Dropped, it is removed; its mount is
 /// not its own to undo, for it was made in the container's mount namespace and ends with that.
@@ -24,14 +29,13 @@ impl Workspace {
     /// Makes the directories for container `id` below the state directory.
     pub fn create(state_directory: &Path, id: &str) -> Result<Workspace> {
         let containers = state_directory.join("containers");
-        state::make_directories(&containers)?;
-        // Other runs are kept out until ours is made and locked: else they would take it for a leftover.
-        let _others = lock::wait_for(&containers)?;
-        remove_leftovers(&containers)?;
+        state::make_private(&containers)?;
+        // A guard before there is anything, so that whatever gets made is removed.
         let mut workspace = Workspace { directory: containers.join(id), owner: None };
         // For root only: a set-user-ID program that a container makes must not be within everyone's reach.
-        state::make_directory(&workspace.directory, 0o700)?;
-        workspace.owner = Some(lock::wait_for(&workspace.directory)?);
+        let make = || DirBuilder::new().mode(0o700).create(&workspace.directory);
+        debug!("mkdir({:?}, 0700)", workspace.directory);
+        workspace.owner = Some(lock::hold(&workspace.directory, make)?);
         for path in [workspace.upper(), workspace.work(), workspace.merged()] {
             state::make_directory(&path, 0o755)?; // the mode of `upper` becomes that of `/` inside
         }
@@ -53,6 +57,18 @@ impl Workspace {
         self.directory.join("merged")
     }
 
+    /// Notes down which PID namespace the container has, of which `pid` is a process. If this run is killed and a
+    /// process of the container outlives it, nobody takes the files away under it.
+    ///
+    /// The note is a link, as the one in /proc that it copies: made in one step, so that nobody ever reads half of it.
+    pub fn note_pid_namespace(&self, pid: Pid) -> Result<()> {
+        let namespace = format!("/proc/{pid}/ns/pid");
+        let target = fs::read_link(&namespace).with_context(|| format!("reading {namespace}"))?;
+        let note = self.directory.join("pid_namespace");
+        debug!("symlink({target:?}, {note:?})");
+        symlink(&target, &note).with_context(|| format!("linking {}", note.display()))
+    }
+
     /// Removes the workspace, and tells what Drop could not: why it failed.
     pub fn remove(self) -> Result<()> {
         remove(&ManuallyDrop::new(self).directory) // so that Drop does not try again
@@ -67,69 +83,45 @@ impl Drop for Workspace {
     }
 }
 
-/// Gives this process a mount table of its own, which nobody else changes. On the host, something could be mounted
-/// in the workspace between our look into mountinfo and the end of the delete; from here, the delete cannot reach it.
-fn leave_host_mounts() -> Result<()> {
-    debug!("unshare(CLONE_NEWNS)");
-    unshare(CloneFlags::CLONE_NEWNS).context("leaving the host's mount namespace")?;
-    mounts::make_private()
-}
-
-/// Removes the workspaces of runs that were killed. The kernel has long unmounted them.
-fn remove_leftovers(containers: &Path) -> Result<()> {
-    let leftovers = lock::leftovers(containers)?;
-    if leftovers.is_empty() {
-        return Ok(());
-    }
-    let mounts = mounts_of_all()?;
-    for (directory, _lock) in leftovers {
-        if is_in_use(&directory, &mounts)? {
-            warn!("{} belongs to a container that outlived its run", directory.display());
-        } else if let Err(error) = remove(&directory) {
-            warn!("left by a run that was killed: {error:#}");
-        }
-    }
-    Ok(())
-}
-
-/// Whether a process has a mount that names this directory, as a container's overlay names its layers. A container
-/// that gave up root may have outlived its run, and then the files are not ours to take away.
-fn is_in_use(directory: &Path, mounts: &[u8]) -> Result<bool> {
-    let name = directory.file_name().context("a container's directory has a name")?.as_encoded_bytes();
-    Ok(mounts.windows(name.len()).any(|part| part == name))
-}
-
-/// The mount tables of all processes, one after another.
-fn mounts_of_all() -> Result<Vec<u8>> {
-    let mut mounts = Vec::new();
-    for entry in fs::read_dir("/proc").context("listing processes")? {
-        let mountinfo = entry.context("listing processes")?.path().join("mountinfo");
-        // Not all entries are processes, and some processes have just ended.
-        mounts.extend(fs::read(mountinfo).unwrap_or_default());
-    }
-    Ok(mounts)
-}
-
 fn remove(directory: &Path) -> Result<()> {
-    if remove_unwritten(directory) {
-        return Ok(());
-    }
-    leave_host_mounts()?;
-    // By rmdir and not with the rest: this is where a mount would be, if anything had gone wrong.
+    // By rmdir and first: this is where a mount would be, if anything had gone wrong.
     removal::remove_directory(&directory.join("merged"))?;
     removal::remove_tree(directory)
 }
 
-/// Most commands write nothing, and what they leave is empty, but for one file of overlayfs's own: unlink(2) takes
-/// that away, and rmdir(2) the rest, which can lose nothing. Whether that was all; if not, no matter why, the careful
-/// way is for the rest.
-fn remove_unwritten(directory: &Path) -> bool {
-    // `work/work` is overlayfs's own. A volatile mount leaves a mark in it, two directories and an empty file, so that
-    // nobody mounts again what a power failure may have spoilt.
-    let dirty = directory.join("work/work/incompat/volatile/dirty");
-    debug!("unlink({dirty:?})");
-    let _ = fs::remove_file(dirty); // the mount may not have been volatile
-    let parts =
-        ["merged", "work/work/incompat/volatile", "work/work/incompat", "work/work", "work", "upper", ""];
-    parts.iter().all(|part| removal::remove_directory(&directory.join(part)).is_ok())
+/// Removes the workspaces of runs that were killed. The kernel has long unmounted them.
+pub fn remove_leftovers(state_directory: &Path) -> Result<()> {
+    lock::for_each_abandoned(&state_directory.join("containers"), &PARTS, |directory| {
+        if !has_ended(directory)? {
+            warn!("{} belongs to a container that outlived its run", directory.display());
+        } else if let Err(error) = remove(directory) {
+            warn!("left by a run that was killed: {error:#}");
+        }
+        Ok(())
+    })
+}
+
+/// Whether no process of the container lives. One that has given up root may have outlived its run; of the others, which
+/// die with it, some may need a moment.
+fn has_ended(directory: &Path) -> Result<bool> {
+    // Killed before it was noted, while the container was waiting at its gate: then that has ended too.
+    let Ok(namespace) = fs::read_link(directory.join("pid_namespace")) else { return Ok(true) };
+    for _ in 0..20 {
+        if !has_process(&namespace)? {
+            return Ok(true);
+        }
+        sleep(Duration::from_millis(10));
+    }
+    Ok(false)
+}
+
+fn has_process(namespace: &Path) -> Result<bool> {
+    for entry in fs::read_dir("/proc").context("listing processes")? {
+        let link = entry.context("listing processes")?.path().join("ns/pid");
+        // Not all entries are processes, and some processes have just ended.
+        if fs::read_link(link).is_ok_and(|other| other == namespace) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -8,18 +8,19 @@ use anyhow::Result;
 use ch01_run::exec::{environment, exec};
 use ch01_run::options::Options;
 use ch01_run::signals::HeldSignals;
-use ch01_run::terminal::{self, Terminal};
+use ch01_run::terminal::Terminal;
 use ch01_run::{child, descriptors, id, inherited, messages, mounts, namespaces};
-use ch02_cgroups::cgroup::Cgroup;
+use ch02_cgroups::cgroup::{self, Cgroup};
 use ch02_cgroups::limits::Limits;
 use ch03_pivot_root::{devices, image, rootfs, state};
 use ch04_overlay::overlay;
-use ch04_overlay::workspace::Workspace;
+use ch04_overlay::workspace::{self, Workspace};
 use ch05_volumes::volumes;
 use clap::Parser;
 
 #[derive(Parser)]
-#[command(arg_required_else_help = false)] // no command at all is an error like any other: one line, 125
+// No command at all is an error like any other: one line, 125. Of an option given twice, the last counts.
+#[command(arg_required_else_help = false, args_override_self = true)]
 enum Cli {
     /// Run a command in a new container
     Run(Run),
@@ -61,19 +62,21 @@ fn run(args: &Run) -> Result<u8> {
         None => image::busybox(&state)?,
     };
 
+    // What killed runs have left, before this one makes anything.
+    cgroup::remove_leftovers()?;
+    workspace::remove_leftovers(&state)?;
+
     // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
     // then its files and its cgroup are removed, then the terminal is taken back. No signal comes between.
     let signals = HeldSignals::hold()?;
-    let mut terminal = Terminal::of_stdin(args.options.terminal)?;
+    let mut terminal = Terminal::of_stdin(&args.options)?;
     let cgroup = Cgroup::create(&id, &args.limits)?;
     let workspace = Workspace::create(&state, &id)?;
 
     // What the child does in its new namespaces: it makes them its own and becomes the command.
     let inside = || {
         cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
-        if terminal.is_none() {
-            terminal::detach()?;
-        }
+        terminal.enter()?;
         mounts::make_private()?;
         overlay::mount(&[&image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
         volumes::mount_all(&volumes, &workspace.merged())?;
@@ -89,11 +92,10 @@ fn run(args: &Run) -> Result<u8> {
     };
 
     let mut container = child::spawn(namespaces::OWN, inside)?;
-    if let Some(terminal) = &mut terminal {
-        terminal.lend_to(container.pid())?;
-    }
-    container.start()?;
-    let status = container.wait(&signals)?;
+    workspace.note_pid_namespace(container.pid())?;
+    terminal.lend_to(container.pid(), &signals)?;
+    container.start(&signals)?;
+    let status = container.wait(&signals, &mut terminal)?;
     if let kills @ 1.. = cgroup.oom_kills()? {
         messages::say(&format!("out of memory: the kernel killed {kills} of the container's processes"));
     }

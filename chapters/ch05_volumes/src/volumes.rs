@@ -15,11 +15,13 @@ use log::debug;
 use nix::errno::Errno;
 use nix::libc::O_PATH;
 use nix::mount::MsFlags;
-use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{chroot, fchdir};
 
 /// What the container mounts itself, after the volumes, and would hide them with.
-const COVERED: [&str; 2] = ["proc", "dev"];
+const COVERED: [&str; 2] = ["/proc", "/dev"];
+
+/// That a mount follows no links: a flag of Linux 5.10 and newer, which the crate nix has no name for.
+const MS_NOSYMFOLLOW: MsFlags = MsFlags::from_bits_retain(nix::libc::MS_NOSYMFOLLOW);
 
 /// One `-v SRC:DST[:ro|rw]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +57,8 @@ fn parse(text: &OsStr) -> Result<Volume> {
         _ => bail!("write it as SRC:DST, SRC:DST:ro or SRC:DST:rw"),
     };
     ensure!(!source.is_empty(), "SRC is empty");
+    // Shells put the home directory in its place only where it is not in quotes, and begins a word.
+    ensure!(!source.as_bytes().starts_with(b"~"), "the shell has left ~ as it is: write $HOME, or ./~");
     let target = Path::new(target);
     ensure!(target.is_absolute(), "DST must be an absolute path");
     ensure!(target.parent().is_some(), "DST is the container's root; the option --rootfs sets that");
@@ -76,14 +80,31 @@ pub fn mount_all(volumes: &[Volume], root: &Path) -> Result<()> {
     }
     // Without links, as the kernel will tell the paths below it.
     let root = root.canonicalize().with_context(|| format!("looking for {}", root.display()))?;
-    // All targets are looked at before anything is made, so that a bad one leaves nothing behind.
+    let covered = covered(&root)?;
+    // All are looked at before anything is made, so that a bad one leaves nothing behind.
     for volume in volumes {
-        find_target(&root, volume).with_context(|| describe(volume))?;
+        ensure_no_dead_link(&volume.source)?;
+        find_target(&root, volume, &covered).with_context(|| describe(volume))?;
     }
     let mut taken = Vec::new();
     for volume in volumes {
-        taken.push(mount(&root, volume, &taken).with_context(|| describe(volume))?);
+        taken.push(mount(&root, volume, &covered, &taken).with_context(|| describe(volume))?);
     }
+    Ok(())
+}
+
+/// Where the container's own mounts will be: links in the image may lead them elsewhere than to `/proc` and `/dev`.
+fn covered(root: &Path) -> Result<Vec<PathBuf>> {
+    let place = |path: &&str| match within(root, || open(Path::new(*path)))? {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(PathBuf::from(path.trim_start_matches('/'))),
+        opened => inside(root, &opened.with_context(|| format!("looking for {path} in the image"))?),
+    };
+    COVERED.iter().map(place).collect()
+}
+
+fn ensure_no_dead_link(source: &Path) -> Result<()> {
+    let dead = source.is_symlink() && !source.exists();
+    ensure!(!dead, "volume {}: it is a link that leads nowhere", source.display());
     Ok(())
 }
 
@@ -92,15 +113,16 @@ fn describe(volume: &Volume) -> String {
 }
 
 /// Returns the path that the volume is mounted on, for the next ones to keep away from.
-fn mount(root: &Path, volume: &Volume, taken: &[PathBuf]) -> Result<PathBuf> {
-    let target = match find_target(root, volume)? {
+fn mount(root: &Path, volume: &Volume, covered: &[PathBuf], taken: &[PathBuf]) -> Result<PathBuf> {
+    let target = match find_target(root, volume, covered)? {
         Some(target) => target,
         None => make_target(root, volume)?,
     };
-    let path = path_below(root, &target)?;
+    let path = path_below(root, &target, covered)?;
     debug!("open({path:?}, O_PATH) = {}", target.as_raw_fd());
     // What came along with another volume from the host may be covered, but no volume by the next one.
-    ensure!(!taken.contains(&path), "links in the image lead to where another volume is mounted already");
+    let hides = taken.iter().any(|other| other.starts_with(&path));
+    ensure!(!hides, "links in the image lead to where it would hide another volume");
     if !volume.source.exists() {
         debug!("mkdir({:?}, 0755)", volume.source);
         let made = DirBuilder::new().recursive(true).mode(0o755).create(&volume.source);
@@ -118,17 +140,17 @@ fn mount(root: &Path, volume: &Volume, taken: &[PathBuf]) -> Result<PathBuf> {
 
 /// Opens the target if it is there. Not by joining two paths: a link to `/etc` in the image would lead to the
 /// host's.
-fn find_target(root: &Path, volume: &Volume) -> Result<Option<File>> {
+fn find_target(root: &Path, volume: &Volume, covered: &[PathBuf]) -> Result<Option<File>> {
     let target = match within(root, || open(&volume.target))? {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             // It will be made below the nearest directory that there is.
-            let nearest = within(root, || open_nearest(&volume.target))??;
-            ensure_visible(&inside(root, &nearest)?)?;
+            let (nearest, rest) = within(root, || open_nearest(&volume.target))??;
+            ensure_visible(&inside(root, &nearest)?.join(rest), covered)?;
             return Ok(None);
         }
         opened => opened?,
     };
-    let path = path_below(root, &target)?;
+    let path = path_below(root, &target, covered)?;
     // A bind mount covers a directory with a directory, and a file with a file.
     match (is_directory(&volume.source), path.is_dir()) {
         (true, false) => bail!("SRC is a directory, and what is at DST is not"),
@@ -157,11 +179,14 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(O_PATH).open(path)
 }
 
-/// Opens a path, or if it is not there, the nearest one above it that is.
-fn open_nearest(path: &Path) -> io::Result<File> {
-    match (open(path), path.parent()) {
-        (Err(error), Some(above)) if error.kind() == ErrorKind::NotFound => open_nearest(above),
-        (opened, _) => opened,
+/// Opens a path, or if it is not there, the nearest one above it that is. The second is what is missing.
+fn open_nearest(path: &Path) -> io::Result<(File, PathBuf)> {
+    match (open(path), path.parent(), path.file_name()) {
+        (Err(error), Some(above), Some(name)) if error.kind() == ErrorKind::NotFound => {
+            let (nearest, missing) = open_nearest(above)?;
+            Ok((nearest, missing.join(name)))
+        }
+        (opened, ..) => Ok((opened?, PathBuf::new())),
     }
 }
 
@@ -185,11 +210,11 @@ fn make_target(root: &Path, volume: &Volume) -> Result<File> {
 }
 
 /// The path of an open target, without links, where it is one that a volume can be mounted on.
-fn path_below(root: &Path, target: &File) -> Result<PathBuf> {
+fn path_below(root: &Path, target: &File, covered: &[PathBuf]) -> Result<PathBuf> {
     let path = path_of(target)?;
     let inside = inside(root, target)?;
     ensure!(inside.components().next().is_some(), "links in the image lead to the container's root");
-    ensure_visible(&inside)?;
+    ensure_visible(&inside, covered)?;
     Ok(path)
 }
 
@@ -202,10 +227,10 @@ fn inside(root: &Path, target: &File) -> Result<PathBuf> {
     Ok(path_of(target)?.strip_prefix(root).context("the target left the root")?.to_path_buf())
 }
 
-/// Fails for what the container's own mounts would cover.
-fn ensure_visible(inside: &Path) -> Result<()> {
-    match inside.components().next().filter(|first| COVERED.iter().any(|name| first.as_os_str() == *name)) {
-        Some(first) => bail!("the container's own /{} would cover it", first.as_os_str().display()),
+/// Fails for what the container's own mounts would cover, and for what they would lie in.
+fn ensure_visible(inside: &Path, covered: &[PathBuf]) -> Result<()> {
+    match covered.iter().find(|own| inside.starts_with(own) || own.starts_with(inside)) {
+        Some(own) => bail!("the container's own mount on /{} would cover it", own.display()),
         None => Ok(()),
     }
 }
@@ -217,25 +242,22 @@ fn ensure_visible(inside: &Path) -> Result<()> {
 /// guard against accidents.
 fn make_read_only(path: &Path) -> Result<()> {
     for mount in mountinfo::read()?.iter().filter(|mount| mount.target.starts_with(path)) {
-        let context = || format!("making {} read-only", mount.target.display());
         let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-        // A remount sets these flags anew. One that the host had on must not be lost on the way.
-        let on = match statvfs(&mount.target) {
-            // Another mount covers it, here as on the host: no path leads there.
-            Err(Errno::ENOENT | Errno::ENOTDIR) if mount.target != path => continue,
-            on => on.with_context(context)?.flags(),
-        };
-        for (flag, same) in [
-            (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
-            (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
-            (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        // A remount sets these flags anew. One that the host had on must not be lost on the way. The kernel's list tells
+        // them; statvfs(3) would ask the file system, and one on a network may never answer.
+        for (name, flag) in [
+            ("nosuid", MsFlags::MS_NOSUID),
+            ("nodev", MsFlags::MS_NODEV),
+            ("noexec", MsFlags::MS_NOEXEC),
+            ("nosymfollow", MS_NOSYMFOLLOW),
         ] {
-            flags.set(same, on.contains(flag));
+            flags.set(flag, mount.options.split(',').any(|option| option == name));
         }
         match mounts::mount("", &mount.target, "", flags, "") {
-            // A directory of the mount that covers it happens to have the same name.
-            Err(Errno::EINVAL) if mount.target != path => {}
-            made => made.with_context(context)?,
+            // Another mount covers it, here as on the host, and no path leads there; or only to a directory of the mount
+            // that covers it, which happens to have the same name.
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EINVAL) if mount.target != path => {}
+            made => made.with_context(|| format!("making {} read-only", mount.target.display()))?,
         }
     }
     Ok(())

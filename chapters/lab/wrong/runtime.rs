@@ -15,15 +15,15 @@ use ch01_run::errors::{self, NotStarted};
 use ch01_run::exec::{environment, exec};
 use ch01_run::options::Options;
 use ch01_run::signals::HeldSignals;
-use ch01_run::terminal::{self, Terminal};
+use ch01_run::terminal::Terminal;
 use ch01_run::{child, descriptors, id, inherited, messages, mounts, namespaces};
-use ch02_cgroups::cgroup::Cgroup;
+use ch02_cgroups::cgroup::{self, Cgroup};
 use ch02_cgroups::hierarchy::{self, Hierarchy};
 use ch02_cgroups::limits::Limits;
-use ch02_cgroups::lock;
+use ch02_cgroups::lock::{self, Lock};
 use ch03_pivot_root::{devices, image, rootfs, state};
 use ch04_overlay::overlay;
-use ch04_overlay::workspace::Workspace;
+use ch04_overlay::workspace::{self, Workspace};
 use ch05_volumes::volumes::{self, Volume};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use log::LevelFilter;
@@ -31,7 +31,7 @@ use nix::mount::{MntFlags, MsFlags, umount2};
 use simple_logger::SimpleLogger;
 
 #[derive(Parser)]
-#[command(arg_required_else_help = false)]
+#[command(arg_required_else_help = false, args_override_self = true)]
 enum Cli {
     /// Run a command in a new container
     Run(Run),
@@ -112,20 +112,19 @@ fn run(args: &Run) -> Result<u8> {
         None => image::busybox(&state)?,
     };
 
+    cgroup::remove_leftovers()?;
+    workspace::remove_leftovers(&state)?;
     let signals = HeldSignals::hold()?;
-    let mut terminal = Terminal::of_stdin(args.options.terminal)?;
+    let mut terminal = Terminal::of_stdin(&args.options)?;
     let cgroup = limit(&id, args)?;
     // dockerDemo: one directory for all containers.
     let own = if wrong("fixed-directory") { "mnt" } else { &id };
     let workspace = if chapter() < 4 { None } else { Some(Workspace::create(&state, own)?) };
-    let has_terminal = terminal.is_some();
-    let confine = || inside(args, hostname, &id, &cgroup, &image, workspace.as_ref(), &volumes, has_terminal);
+    let confine = || inside(args, hostname, &id, &cgroup, &image, workspace.as_ref(), &volumes, &terminal);
     let mut container = child::spawn(namespaces::OWN, confine)?;
-    if let Some(terminal) = &mut terminal {
-        terminal.lend_to(container.pid())?;
-    }
-    container.start()?;
-    let status = container.wait(&signals)?;
+    terminal.lend_to(container.pid(), &signals)?;
+    container.start(&signals)?;
+    let status = container.wait(&signals, &mut terminal)?;
     if let kills @ 1.. = cgroup.oom_kills()? {
         messages::say(&format!("out of memory: the kernel killed {kills} of the container's processes"));
     }
@@ -134,7 +133,6 @@ fn run(args: &Run) -> Result<u8> {
     }
     if wrong("shared-cgroup") {
         for hierarchy in hierarchy::find(&args.limits.controllers())? {
-            let _others = lock::wait_for(&hierarchy.root)?;
             let _ = fs::remove_dir(hierarchy.root.join("byhand/shared")); // if it is the last one
         }
     }
@@ -163,16 +161,14 @@ fn inside(
     image: &Path,
     workspace: Option<&Workspace>,
     volumes: &[Volume],
-    terminal: bool,
+    terminal: &Terminal,
 ) -> Result<Infallible> {
     if wrong("outlives-run") {
         // gocker: nobody asked the kernel for this.
         nix::sys::prctl::set_pdeathsig(None)?;
     }
     join(id, cgroup, args)?;
-    if !terminal {
-        terminal::detach()?;
-    }
+    terminal.enter()?;
     // mydocker: the mounts of the new namespace are still shared with the host's.
     if !wrong("not-private") {
         mounts::make_private()?;
@@ -272,16 +268,10 @@ fn limit(id: &str, args: &Run) -> Result<Cgroup> {
     let limits = &args.limits;
     if wrong("limit-late") {
         // Made here, and limited once the child is in it.
+        std::mem::forget(Lock::of_new(id)?); // ours as long as we live
         for hierarchy in hierarchy::find(&limits.controllers())? {
-            let _others = lock::wait_for(&hierarchy.root)?;
-            let parent = hierarchy.ours();
-            fs::create_dir_all(&parent)?;
-            for (left, _lock) in lock::leftovers(&parent)? {
-                let _ = fs::remove_dir(left); // not if its processes are still dying
-            }
-            let group = parent.join(id);
-            fs::create_dir(&group)?;
-            std::mem::forget(lock::wait_for(&group)?); // ours as long as we live
+            let group = hierarchy.ours().join(id);
+            make(&group)?;
             hierarchy.version.prepare(&hierarchy.root, &group, &hierarchy.controllers)?;
         }
         return Cgroup::create(id, &Limits::default());
@@ -323,9 +313,8 @@ fn join(id: &str, cgroup: &Cgroup, args: &Run) -> Result<()> {
     if wrong("shared-cgroup") {
         // gocker, dockerDemo: one name for all, and whoever comes last sets the limit.
         for hierarchy in hierarchy::find(&limits.controllers())? {
-            let _others = lock::wait_for(&hierarchy.root)?;
             let group = group(&hierarchy, "shared");
-            fs::create_dir_all(&group)?;
+            make(&group)?;
             hierarchy.version.prepare(&hierarchy.root, &group, &hierarchy.controllers)?;
             set(&hierarchy, limits, &group)?;
             fs::write(group.join(hierarchy.version.join_file()), "0")?;
@@ -342,11 +331,24 @@ fn end_late(id: &str, args: &Run) -> Result<()> {
         if events.lines().any(|line| line.starts_with("oom_kill ") && line != "oom_kill 0") {
             messages::say("out of memory");
         }
-        let _others = lock::wait_for(&hierarchy.root)?;
         remove_groups(&group);
         let _ = fs::remove_dir(hierarchy.ours()); // if it is the last one
     }
+    fs::remove_file(Path::new(lock::DIRECTORY).join(id))?;
+    let _ = fs::remove_dir(lock::DIRECTORY); // if it is the last one
     Ok(())
+}
+
+/// A cgroup and the one above it, which another run may be removing.
+fn make(group: &Path) -> Result<()> {
+    let mut made = Ok(());
+    for _ in 0..100 {
+        made = fs::create_dir_all(group);
+        if made.is_ok() {
+            break;
+        }
+    }
+    made.with_context(|| format!("making {}", group.display()))
 }
 
 /// With those that the command made in it.
