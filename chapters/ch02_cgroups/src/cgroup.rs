@@ -84,10 +84,10 @@ impl Cgroup {
 
     fn take_away(&mut self) -> Result<()> {
         let removed = self.groups.drain(..).map(|group| group.remove()).reduce(Result::and).unwrap_or(Ok(()));
+        // Given up only now, and only if all of them are gone.
         if let (Err(_), Some(lock)) = (&removed, self.lock.take()) {
             lock.leave();
         }
-        self.lock = None;
         removed
     }
 }

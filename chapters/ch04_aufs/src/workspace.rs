@@ -94,24 +94,32 @@ impl Drop for Workspace {
 /// a recursive delete of `mnt` at that point is how other runtimes emptied their users' volumes.
 fn remove(directory: &Path) -> Result<()> {
     let mnt = directory.join("mnt");
-    if is_ours(&mnt)? {
-        debug!("umount2({mnt:?}, UMOUNT_NOFOLLOW)");
-        let hint = "everything is left as it is; the next run tries again when nothing uses it any more";
-        umount2(&mnt, MntFlags::UMOUNT_NOFOLLOW)
-            .with_context(|| format!("unmounting {} ({hint})", mnt.display()))?;
+    ensure_not_covered(&mnt)?;
+    debug!("umount2({mnt:?}, UMOUNT_NOFOLLOW)");
+    match umount2(&mnt, MntFlags::UMOUNT_NOFOLLOW) {
+        // EINVAL: not a mount point. ENOENT: not even made. That is so when making the workspace failed.
+        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+        Err(errno) => return Err(errno).with_context(|| format!("unmounting {} ({STAYS})", mnt.display())),
     }
-    // By rmdir: if anything is mounted there after all, nothing is lost, and the rest stays too.
+    // By rmdir: if anything is mounted there after all, it says EBUSY, and the rest stays too.
     removal::remove_directory(&mnt)?;
     removal::remove_tree(directory)
 }
 
-/// Whether what is mounted on `mnt` is a union of our making, and not what somebody else has mounted over it.
-fn is_ours(mnt: &Path) -> Result<bool> {
+/// What to tell of a workspace that cannot be removed yet.
+const STAYS: &str = "everything is left as it is; the next run tries again when nothing uses it any more";
+
+/// Fails if somebody has mounted something else over our union: that is theirs to unmount.
+fn ensure_not_covered(mnt: &Path) -> Result<()> {
     // Without links, as the kernel lists it. It is not there if making the workspace failed.
-    let Ok(mnt) = mnt.canonicalize() else { return Ok(false) };
-    // The last of several on one place is the one that is seen.
-    let on_it = mountinfo::read()?.into_iter().rfind(|mount| mount.target == mnt);
-    Ok(on_it.is_some_and(|mount| mount.filesystem == "aufs"))
+    let Ok(real) = mnt.canonicalize() else { return Ok(()) };
+    // The last of several in one place is the one that is seen.
+    match mountinfo::read()?.into_iter().rfind(|mount| mount.target == real) {
+        Some(mount) if mount.filesystem != "aufs" => {
+            bail!("a {} is mounted on {} ({STAYS})", mount.filesystem, mnt.display())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Removes the workspaces of runs that were killed. Their mounts are still there.

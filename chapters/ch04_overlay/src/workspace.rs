@@ -117,9 +117,11 @@ fn has_ended(directory: &Path) -> Result<bool> {
 
 fn has_process(namespace: &Path) -> Result<bool> {
     for entry in fs::read_dir("/proc").context("listing processes")? {
-        let link = entry.context("listing processes")?.path().join("ns/pid");
-        // Not all entries are processes, and some processes have just ended.
-        if fs::read_link(link).is_ok_and(|other| other == namespace) {
+        let process = entry.context("listing processes")?.path();
+        // Not all entries are processes, and some processes have just ended. One that waits to be reaped is still there,
+        // but executes no program any more.
+        let is_inside = fs::read_link(process.join("ns/pid")).is_ok_and(|other| other == namespace);
+        if is_inside && fs::read_link(process.join("exe")).is_ok() {
             return Ok(true);
         }
     }

@@ -121,7 +121,7 @@ fn state_read_only(lab: &Lab) -> Result<()> {
 
 fn state_full(lab: &Lab) -> Result<()> {
     let state = lab.folder("small")?;
-    tmpfs(&state, MsFlags::empty(), "size=64k")?;
+    tmpfs(&state, MsFlags::empty(), "size=64k,mode=700")?;
     lab.arranged()?;
     let outcome = lab.sh("echo ran").state(&state).finish()?;
     outcome.refuses(&[125])?;
@@ -136,7 +136,7 @@ fn state_full(lab: &Lab) -> Result<()> {
 
 fn state_full_later(lab: &Lab) -> Result<()> {
     let state = lab.folder("small")?;
-    tmpfs(&state, MsFlags::empty(), "size=64m,nr_inodes=2000")?;
+    tmpfs(&state, MsFlags::empty(), "size=64m,nr_inodes=2000,mode=700")?;
     lab.arranged()?;
     lab.run(["true"]).state(&state).finish()?.succeeds()?;
     // Files take an inode each, until there is none for a directory either.
