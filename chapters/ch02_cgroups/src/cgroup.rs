@@ -1,7 +1,8 @@
 //! A cgroup for one container: mkdir(2), a few writes, rmdir(2). cgroups(7).
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
@@ -10,9 +11,9 @@ use anyhow::{Context, Result};
 use log::{debug, error};
 
 use crate::files::{is_busy, make_group, remove_group, write};
-use crate::hierarchy::{self, Hierarchy, OURS};
+use crate::hierarchy::{self, Hierarchy};
 use crate::limits::Limits;
-use crate::lock::{self, Lock};
+use crate::lock;
 
 /// What rmdir(2) says of the directory of all our containers where it is right that it stays, or there is none.
 const NOTHING_TO_REMOVE: [ErrorKind; 4] = [
@@ -27,8 +28,6 @@ const NOTHING_TO_REMOVE: [ErrorKind; 4] = [
 #[derive(Debug)]
 pub struct Cgroup {
     groups: Vec<Group>,
-    /// Tells other runs that ours still lives.
-    lock: Option<Lock>,
 }
 
 /// The directory in one hierarchy.
@@ -36,6 +35,8 @@ pub struct Cgroup {
 struct Group {
     hierarchy: Hierarchy,
     directory: PathBuf,
+    /// Tells other runs that ours still lives.
+    owner: Option<File>,
 }
 
 impl Cgroup {
@@ -43,16 +44,15 @@ impl Cgroup {
     pub fn create(id: &str, limits: &Limits) -> Result<Cgroup> {
         let hierarchies = hierarchy::find(&limits.controllers())?;
         hierarchy::check_cpuset(&hierarchies, limits)?;
-        let mut cgroup = Cgroup { groups: Vec::new(), lock: None };
-        if !hierarchies.is_empty() {
-            cgroup.lock = Some(Lock::of_new(id)?);
-        }
+        let mut cgroup = Cgroup { groups: Vec::new() };
         for hierarchy in hierarchies {
-            let directory = hierarchy.ours().join(id);
-            // Ours to remove before there is anything, so that whatever gets made is removed.
-            cgroup.groups.push(Group { hierarchy, directory });
+            remove_leftovers(&hierarchy.ours())?;
+            let group = Group::make(hierarchy, id)?;
+            for setting in group.hierarchy.settings(limits, &group.directory)? {
+                write(&group.directory.join(setting.file), &setting.value)?;
+            }
+            cgroup.groups.push(group);
         }
-        cgroup.groups.iter().try_for_each(|group| group.make(limits))?;
         Ok(cgroup)
     }
 
@@ -79,42 +79,41 @@ impl Cgroup {
 
     /// Removes the cgroups, and tells what Drop could not: why it failed.
     pub fn remove(mut self) -> Result<()> {
-        self.take_away()
-    }
-
-    fn take_away(&mut self) -> Result<()> {
-        let removed = self.groups.drain(..).map(|group| group.remove()).reduce(Result::and).unwrap_or(Ok(()));
-        // Given up only now, and only if all of them are gone.
-        if let (Err(_), Some(lock)) = (&removed, self.lock.take()) {
-            lock.leave();
-        }
-        removed
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        if let Err(error) = self.take_away() {
-            error!("{error:#}");
-        }
+        self.groups.drain(..).try_for_each(|group| ManuallyDrop::new(group).take_away()) // Drop does not try again
     }
 }
 
 impl Group {
-    /// Makes `byhand/<id>` in the hierarchy, and writes the limits there.
-    fn make(&self, limits: &Limits) -> Result<()> {
-        make_group(&self.directory)?;
-        let Hierarchy { root, version, controllers } = &self.hierarchy;
-        version.prepare(root, &self.directory, controllers)?;
-        for setting in self.hierarchy.settings(limits, &self.directory)? {
-            write(&self.directory.join(setting.file), &setting.value)?;
-        }
-        Ok(())
+    /// Makes `byhand/<id>` in the hierarchy, ready to take limits.
+    fn make(hierarchy: Hierarchy, id: &str) -> Result<Group> {
+        let directory = hierarchy.ours().join(id);
+        // A guard before there is anything, so that whatever gets made is removed.
+        let mut group = Group { hierarchy, directory, owner: None };
+        let owner = lock::hold(&group.directory, lock::A_MOMENT, || make_group(&group.directory))?;
+        group.owner = Some(owner);
+        let Hierarchy { root, version, controllers } = &group.hierarchy;
+        version.prepare(root, &group.directory, controllers)?;
+        Ok(group)
     }
 
-    fn remove(self) -> Result<()> {
+    fn take_away(&self) -> Result<()> {
         remove_own(&self.directory)?;
-        remove_if_last(&self.hierarchy.ours())
+        // The directory of all our containers goes with the last of them.
+        let ours = self.hierarchy.ours();
+        debug!("rmdir({ours:?})");
+        match fs::remove_dir(&ours) {
+            // Others are in it, or it was never made.
+            Err(error) if NOTHING_TO_REMOVE.contains(&error.kind()) => Ok(()),
+            removed => removed.with_context(|| format!("removing {}", ours.display())),
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Err(error) = self.take_away() {
+            error!("{error:#}");
+        }
     }
 }
 
@@ -130,33 +129,13 @@ fn remove_own(path: &Path) -> Result<()> {
     remove_group(path)
 }
 
-/// Removes the directory of all our containers, if that was the last of them.
-fn remove_if_last(ours: &Path) -> Result<()> {
-    debug!("rmdir({ours:?})");
-    match fs::remove_dir(ours) {
-        // Others are in it, or it was never made.
-        Err(error) if NOTHING_TO_REMOVE.contains(&error.kind()) => Ok(()),
-        removed => removed.with_context(|| format!("removing {}", ours.display())),
-    }
-}
-
-/// Removes the cgroups of runs that were killed, in whatever hierarchy.
-pub fn remove_leftovers() -> Result<()> {
-    lock::for_each_abandoned(Path::new(lock::DIRECTORY), &[], |lock| {
-        let id = lock.file_name().context("a lock has a name")?;
-        for mount in hierarchy::mounts()? {
-            let ours = mount.target.join(OURS);
-            match remove_group(&ours.join(id)) {
-                // With its lock, by which that one will find it.
-                Err(error) if is_busy(&error) => {
-                    debug!("left to a later run, for its processes are still dying: {error:#}");
-                    return Ok(());
-                }
-                removed => removed?,
-            }
-            remove_if_last(&ours)?;
+/// Removes the cgroups of runs that were killed.
+fn remove_leftovers(ours: &Path) -> Result<()> {
+    lock::for_each_abandoned(ours, |directory| match remove_group(directory) {
+        Err(error) if is_busy(&error) => {
+            debug!("left to a later run, for its processes are still dying: {error:#}");
+            Ok(())
         }
-        lock::give_up(lock);
-        Ok(())
+        removed => removed,
     })
 }

@@ -1,18 +1,15 @@
-//! Files and directories of cgroups, which are the kernel's own: each write is a command. mkdir(2), write(2), rmdir(2), unlinkat(2).
+//! Files and directories of cgroups, which are the kernel's own: each write is a command. mkdir(2), write(2), rmdir(2).
 
-use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use log::debug;
-use nix::dir::{Dir, Type};
-use nix::fcntl::{AT_FDCWD, OFlag};
-use nix::sys::stat::{Mode, fstat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::libc::{O_DIRECTORY, O_NOFOLLOW};
 
 /// One file to write in a cgroup, for one controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,26 +27,23 @@ pub fn exists(path: &Path) -> Result<bool> {
     path.try_exists().with_context(|| format!("looking for {}", path.display()))
 }
 
-/// Makes a cgroup, in a directory for all of ours which is made too: the kernel puts their files in at once.
-pub(crate) fn make_group(path: &Path) -> Result<()> {
-    let context = || format!("making the cgroup {}", path.display());
-    let ours = path.parent().with_context(context)?;
-    for _ in 0..100 {
+/// Makes a cgroup that only root may open, in a directory for all of ours which is made too: the kernel puts their files in
+/// at once.
+pub(crate) fn make_group(path: &Path) -> io::Result<()> {
+    let Some(ours) = path.parent() else { return Err(ErrorKind::InvalidInput.into()) };
+    loop {
         debug!("mkdir({ours:?})");
         match fs::create_dir(ours) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                return Err(error).with_context(context);
-            }
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        debug!("mkdir({path:?})");
-        match fs::create_dir(path) {
+        debug!("mkdir({path:?}, 0700)");
+        match DirBuilder::new().mode(0o700).create(path) {
             // Another run, the last one so far, has just taken the directory for all away.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            made => return made.with_context(context),
+            made => return made,
         }
     }
-    bail!("making the cgroup {}: {} is gone each time", path.display(), ours.display())
 }
 
 /// Writes one cgroup file in one write(2): each write is a command to the kernel.
@@ -76,11 +70,21 @@ pub(crate) fn remove_group(path: &Path) -> Result<()> {
 
 fn remove_with_others(path: &Path) -> Result<()> {
     let context = || format!("removing the cgroup {}", path.display());
-    let group = open_directory(AT_FDCWD, path).with_context(context)?;
+    let group = open_directory(path).with_context(context)?;
     // The files are the kernel's, and a directory goes with all of them.
-    remove_below(group, |_| Ok(())).with_context(context)?;
+    remove_below(group, first_directory).with_context(context)?;
     debug!("rmdir({path:?})");
     fs::remove_dir(path).with_context(context)
+}
+
+fn first_directory(here: &File) -> Result<Option<OsString>> {
+    for entry in fs::read_dir(path_to(here)).context("listing it")? {
+        let entry = entry.context("listing it")?;
+        if entry.file_type().context("listing it")?.is_dir() {
+            return Ok(Some(entry.file_name()));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether there are still processes in it.
@@ -88,52 +92,39 @@ pub(crate) fn is_busy(error: &anyhow::Error) -> bool {
     error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == ErrorKind::ResourceBusy)
 }
 
-/// Opens a directory, and no other one that a link leads to.
-pub fn open_directory(at: impl AsFd, path: impl AsRef<Path>) -> io::Result<Dir> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    Ok(Dir::openat(at, path.as_ref(), flags, Mode::empty())?)
+/// Opens a directory, and not one that a link leads to.
+pub fn open_directory(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(O_DIRECTORY | O_NOFOLLOW).open(path)
 }
 
-/// Removes all directories below an open one, the innermost first. `clear` is called for each, the open one too, before
-/// we look for directories in it: it sees to what else is in there.
+/// A path to what is open, whatever has its name by now.
+pub fn path_to(open: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", open.as_raw_fd()).into()
+}
+
+/// Removes all directories below an open one, the innermost first. `visit` is called in each, perhaps more than once: it
+/// sees to what else is in there, and says which directory to go on to.
 ///
-/// One directory is open at a time, and what is removed is named relative to it. So it does not matter how deep they
-/// are, how long their names, and how few files we may have open.
-pub fn remove_below(top: Dir, mut clear: impl FnMut(&mut Dir) -> Result<()>) -> Result<()> {
+/// Few files are open at a time, and paths begin at an open one. So it does not matter how deep directories are, how long
+/// their names, and how few files we may have open; and no name that somebody changes meanwhile leads us elsewhere.
+pub fn remove_below(top: File, visit: impl Fn(&File) -> Result<Option<OsString>>) -> Result<()> {
+    let identity = |open: &File| open.metadata().map(|data| (data.dev(), data.ino()));
     let mut here = top;
     let mut way = Vec::new();
-    clear(&mut here)?;
     loop {
-        if let Some(name) = directory_in(&mut here)? {
-            let below = open_directory(&here, &name).with_context(|| format!("opening {name:?}"))?;
-            way.push((identity(&here)?, name));
+        if let Some(name) = visit(&here)? {
+            let below = open_directory(&path_to(&here).join(&name));
+            let below = below.with_context(|| format!("opening {name:?}"))?;
+            way.push((identity(&here).context("looking at a directory")?, name));
             here = below;
-            clear(&mut here)?;
         } else {
             let Some((above, name)) = way.pop() else { return Ok(()) };
-            here = open_directory(&here, "..").context("opening the directory above")?;
-            // Whoever moves directories about meanwhile must not lead us to others.
-            ensure!(identity(&here)? == above, "{name:?} was moved away while we were in it");
-            debug!("unlinkat({name:?}, AT_REMOVEDIR)");
-            let removed = unlinkat(&here, &*name, UnlinkatFlags::RemoveDir).map_err(io::Error::from);
-            removed.with_context(|| format!("removing {name:?}"))?;
+            here = open_directory(&path_to(&here).join("..")).context("opening the directory above")?;
+            let is_same = identity(&here).context("looking at a directory")? == above;
+            ensure!(is_same, "{name:?} was moved away while we were in it");
+            let path = path_to(&here).join(&name);
+            debug!("rmdir({path:?})");
+            fs::remove_dir(path).with_context(|| format!("removing {name:?}"))?;
         }
     }
-}
-
-/// The name of a directory in this one, if there is any.
-fn directory_in(here: &mut Dir) -> Result<Option<PathBuf>> {
-    for entry in here.iter() {
-        let entry = entry.context("listing a directory")?;
-        let name = Path::new(OsStr::from_bytes(entry.file_name().to_bytes()));
-        if entry.file_type() == Some(Type::Directory) && name != "." && name != ".." {
-            return Ok(Some(name.to_path_buf()));
-        }
-    }
-    Ok(None)
-}
-
-fn identity(directory: &Dir) -> Result<(u64, u64)> {
-    let data = fstat(directory).context("looking at a directory")?;
-    Ok((data.st_dev, data.st_ino))
 }

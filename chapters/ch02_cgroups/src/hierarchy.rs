@@ -10,9 +10,6 @@ use crate::limits::{Limits, NumberList};
 use crate::mountinfo::{self, Mount};
 use crate::version::Version;
 
-/// The name of the directory of all our containers, in each hierarchy.
-pub const OURS: &str = "byhand";
-
 /// A mounted cgroup file system, and those of its controllers that we use.
 #[derive(Debug)]
 pub struct Hierarchy {
@@ -27,7 +24,7 @@ pub struct Hierarchy {
 impl Hierarchy {
     /// The directory of all our containers in it.
     pub fn ours(&self) -> PathBuf {
-        self.root.join(OURS)
+        self.root.join("byhand")
     }
 
     /// What to write for those of the limits that its controllers are for, to which file of `group`, in this order.
@@ -38,12 +35,6 @@ impl Hierarchy {
     }
 }
 
-/// The cgroup file systems of this host, of either version, where we can reach them.
-pub fn mounts() -> Result<impl Iterator<Item = Mount>> {
-    let mounts = mountinfo::read()?.into_iter();
-    Ok(mounts.filter(|mount| mount.filesystem.starts_with("cgroup") && mount.is_visible()))
-}
-
 /// Finds each of these controllers. A v1 controller has a mount of its own, or shares one, as cpu and cpuacct
 /// often do; a v2 controller is named in the file `cgroup.controllers` of the one mount for all. Some hosts
 /// have some of each.
@@ -51,7 +42,8 @@ pub fn find(controllers: &[&'static str]) -> Result<Vec<Hierarchy>> {
     if controllers.is_empty() {
         return Ok(Vec::new());
     }
-    let mounts: Vec<_> = mounts()?.collect();
+    let mut mounts = mountinfo::read()?;
+    mounts.retain(|mount| mount.filesystem.starts_with("cgroup") && mount.is_visible());
     let mut found: Vec<Hierarchy> = Vec::new();
     for controller in controllers {
         let on_v1 = |mount: &&Mount| {

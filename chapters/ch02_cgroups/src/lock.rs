@@ -1,78 +1,31 @@
 //! Locks that die with their owner, however it dies: flock(2).
 //!
-//! What a run makes for its container it makes under a lock, and holds that as long as it lives. So what has no lock
-//! that anybody holds belongs to nobody any more: its run was killed, and the next one takes it away.
+//! A directory that a run makes for its container is locked by that run for as long as it lives. So one that is not
+//! locked belongs to nobody any more: its run was killed, and the next one takes it away.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use log::{debug, warn};
 
-/// Where the locks of containers are. Only root may enter, so nobody else can hold one; and like the cgroups, it is gone
-/// when the machine starts anew.
-pub const DIRECTORY: &str = "/run/byhand";
+/// How long to wait for what only a run that looks for leftovers can have, for a moment.
+pub const A_MOMENT: Duration = Duration::from_secs(1);
 
-/// How long to wait for another run's lock, in steps of 10 ms: ten minutes.
-const PATIENCE: u32 = 60_000;
+/// How often to try again.
+const STEP: Duration = Duration::from_millis(10);
 
-/// The lock of one container, for all that is made in cgroups under its id. Dropped, it is given up: drop it last.
-#[derive(Debug)]
-pub struct Lock {
-    path: PathBuf,
-    _held: File,
-}
-
-impl Lock {
-    /// Takes the lock of a container that is about to be made.
-    pub fn of_new(id: &str) -> Result<Lock> {
-        let path = Path::new(DIRECTORY).join(id);
-        let held = hold(&path, || make_file(&path))?;
-        Ok(Lock { path, _held: held })
-    }
-
-    /// Leaves the file where it is. When this process has ended, nobody holds it, and a later run finds by it what there
-    /// is still to remove.
-    pub fn leave(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        give_up(&self.path);
-    }
-}
-
-/// Removes a lock that we hold, and the directory with the last one. Where that fails, the next run does it.
-pub(crate) fn give_up(lock: &Path) {
-    let _ = fs::remove_file(lock);
-    let _ = fs::remove_dir(DIRECTORY);
-}
-
-/// Makes the file of a lock. Its directory goes with the last lock, perhaps just now.
-fn make_file(path: &Path) -> io::Result<()> {
+/// Lets `make` make a directory at `path`, closed to all but root so that nobody else can lock it, and locks it. If
+/// another run has it already, waits for so long at most, and says so. The lock is given up when the file is dropped:
+/// the kernel does that when nobody has it open any more.
+pub fn hold(path: &Path, patience: Duration, make: impl Fn() -> io::Result<()>) -> Result<File> {
+    let mut waited = Duration::ZERO;
     loop {
-        match DirBuilder::new().mode(0o700).create(DIRECTORY) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            made => return made.map(drop),
-        }
-    }
-}
-
-/// Lets `make` make something at `path`, and locks it; waits if another run has it already. The lock is given up when the
-/// file is dropped: the kernel does that when nobody has it open any more.
-pub fn hold(path: &Path, make: impl Fn() -> io::Result<()>) -> Result<File> {
-    for attempt in 0..PATIENCE {
         match make() {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             made => made.with_context(|| format!("making {}", path.display()))?,
@@ -81,12 +34,15 @@ pub fn hold(path: &Path, make: impl Fn() -> io::Result<()>) -> Result<File> {
         if let Some(held) = try_hold(path)? {
             return Ok(held);
         }
-        if attempt == 100 {
+        if waited >= patience {
+            bail!("another run does not let go of {}", path.display());
+        }
+        if waited == A_MOMENT {
             warn!("waiting for another run, which has {}", path.display());
         }
-        sleep(Duration::from_millis(10));
+        sleep(STEP);
+        waited += STEP;
     }
-    bail!("another run does not let go of {}", path.display())
 }
 
 /// Locks what is at `path`. `None` if somebody else has, or nothing is there.
@@ -112,14 +68,9 @@ fn try_hold(path: &Path) -> Result<Option<File>> {
 /// Calls `take_away` for each thing in the directory `parent` that a killed run left there, with its lock held, so that
 /// nobody else takes it away at the same time.
 ///
-/// Ours is what has an id for a name, is root's, is closed to everybody else, and has nothing in it but `parts`. Anything
-/// else is not even opened. Of very many only a hundred, and the next run takes more: nobody should wait long for
-/// others' remains.
-pub fn for_each_abandoned(
-    parent: &Path,
-    parts: &[&str],
-    mut take_away: impl FnMut(&Path) -> Result<()>,
-) -> Result<()> {
+/// Ours is what has an id for a name, is root's, and is closed to everybody else; nothing else is even opened. Of very
+/// many only a hundred, and the next run takes more: nobody should wait long for others' remains.
+pub fn for_each_abandoned(parent: &Path, mut take_away: impl FnMut(&Path) -> Result<()>) -> Result<()> {
     let listing = || format!("listing {}", parent.display());
     let entries = match fs::read_dir(parent) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -128,12 +79,8 @@ pub fn for_each_abandoned(
     let mut taken = 0;
     for entry in entries {
         let path = entry.with_context(listing)?.path();
-        let is_ours = match is_ours(&path, parts) {
-            Err(error) if error.kind() == ErrorKind::NotFound => false, // its owner has just ended
-            is_ours => is_ours.with_context(|| format!("looking at {}", path.display()))?,
-        };
         if taken < 100
-            && is_ours
+            && is_ours(&path)?
             && let Some(_lock) = try_hold(&path)?
         {
             debug!("left by a killed run: {path:?}");
@@ -145,20 +92,13 @@ pub fn for_each_abandoned(
 }
 
 /// Whether a run of ours made this: it looks so, and nobody but root can have made it look so.
-fn is_ours(path: &Path, parts: &[&str]) -> io::Result<bool> {
-    let data = path.symlink_metadata()?;
-    if !path.file_name().is_some_and(is_id) || data.uid() != 0 || data.mode() & 0o077 != 0 {
-        return Ok(false);
-    }
-    if data.is_dir() {
-        for entry in fs::read_dir(path)? {
-            let name = entry?.file_name();
-            if !parts.iter().any(|part| name == *part) {
-                return Ok(false);
-            }
-        }
-    }
-    Ok(data.is_dir() || data.is_file())
+fn is_ours(path: &Path) -> Result<bool> {
+    let data = match path.symlink_metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false), // its owner has just ended
+        data => data.with_context(|| format!("looking at {}", path.display()))?,
+    };
+    let closed = data.uid() == 0 && data.mode() & 0o077 == 0;
+    Ok(path.file_name().is_some_and(is_id) && closed && (data.is_dir() || data.is_file()))
 }
 
 /// Twelve hex digits.

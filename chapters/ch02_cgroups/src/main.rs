@@ -9,7 +9,7 @@ use ch01_run::options::Options;
 use ch01_run::signals::HeldSignals;
 use ch01_run::terminal::Terminal;
 use ch01_run::{child, descriptors, id, inherited, messages, mounts, namespaces};
-use ch02_cgroups::cgroup::{self, Cgroup};
+use ch02_cgroups::cgroup::Cgroup;
 use ch02_cgroups::limits::Limits;
 use clap::Parser;
 
@@ -43,9 +43,6 @@ fn run(args: &Run) -> Result<u8> {
     inherited::normalize()?;
     let id = id::random()?;
     let hostname = args.options.hostname_or(&id);
-
-    // What killed runs have left, before this one makes anything.
-    cgroup::remove_leftovers()?;
 
     // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
     // then its cgroup is removed, then the terminal is taken back. No signal comes between.

@@ -21,6 +21,8 @@ pub struct Mount {
     pub options: String,
     /// For example `ext4`, or `cgroup2`.
     pub filesystem: String,
+    /// What is mounted: a disk, or a name that whoever mounted it has chosen.
+    pub source: String,
     /// What holds for the file system wherever it is mounted; for cgroup v1, its controllers.
     pub super_options: String,
 }
@@ -70,6 +72,7 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
         options: text(fields.get(5)?),
         target: OsString::from_vec(unescape(fields.get(4)?)).into(),
         filesystem: text(fields.get(dash + 1)?),
+        source: text(fields.get(dash + 2)?),
         super_options: text(fields.get(dash + 3)?),
     })
 }

@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use ch02_cgroups::files::exists;
@@ -19,6 +20,9 @@ use crate::{removal, state, tarball};
 
 /// What a file system hierarchy has, besides the directories that programs are in; all of mode 755.
 const DIRECTORIES: [&str; 8] = ["bin", "dev", "etc", "home", "proc", "sys", "usr", "var"];
+
+/// How long to wait for another run that is making the image.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Where distributions have programs.
 const PROGRAMS: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
@@ -51,7 +55,7 @@ pub fn busybox(state_directory: &Path) -> Result<PathBuf> {
     state::make_private(&images)?;
     let unfinished = images.join("busybox.unfinished");
     // Closed to others while it is made, so that only root can have its lock. It keeps that when it is renamed.
-    let _lock = lock::hold(&unfinished, || DirBuilder::new().mode(0o700).create(&unfinished))?;
+    let _lock = lock::hold(&unfinished, PATIENCE, || DirBuilder::new().mode(0o700).create(&unfinished))?;
     let unfinished = Unfinished(unfinished);
     if exists(&image)? {
         return Ok(image); // made by another run while we waited for the lock

@@ -1,17 +1,14 @@
 //! Deleting without crossing a mount or following a link, so that nobody's data goes with ours: unlinkat(2), rmdir(2).
 
-use std::fs;
+use std::ffi::OsString;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use ch02_cgroups::files::{open_directory, remove_below};
+use ch02_cgroups::files::{open_directory, path_to, remove_below};
 use log::debug;
-use nix::dir::Dir;
-use nix::errno::Errno;
-use nix::fcntl::AT_FDCWD;
-use nix::unistd::{UnlinkatFlags, unlinkat};
 
 /// Removes a directory and all that is in it; no error if there is none.
 pub fn remove_tree(path: &Path) -> Result<()> {
@@ -22,6 +19,28 @@ pub fn remove_tree(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes a directory with these parts in it, the directories with all that is in them. What else somebody has put there
+/// is not ours: it stays, and the directory with it, unless it is an empty directory itself.
+pub fn remove_parts(directory: &Path, parts: &[&str]) -> Result<()> {
+    let listing = || format!("listing {}", directory.display());
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.with_context(listing)?,
+    };
+    for entry in entries {
+        let entry = entry.with_context(listing)?;
+        let path = entry.path();
+        if !parts.iter().any(|part| entry.file_name() == *part) {
+            let _ = fs::remove_dir(&path); // it may not be one, or have something in it
+        } else if entry.file_type().with_context(listing)?.is_dir() {
+            remove_tree(&path)?;
+        } else {
+            fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+    }
+    remove_directory(directory)
+}
+
 /// Removes all that is in a directory, and goes into no other mount: a recursive delete that does so deletes somebody's
 /// data, and that is how other runtimes emptied their users' volumes.
 ///
@@ -29,40 +48,33 @@ pub fn remove_tree(path: &Path) -> Result<()> {
 /// an open directory stays the one that it is.
 pub fn empty(path: &Path) -> Result<()> {
     let context = || format!("emptying {}", path.display());
-    let above = open_directory(AT_FDCWD, path.parent().with_context(context)?).with_context(context)?;
-    let top = open_directory(&above, path.file_name().with_context(context)?).with_context(context)?;
-    let ours = mount_of(&above)?;
-    let clear = |here: &mut Dir| {
-        ensure!(mount_of(&here)? == ours, "something is mounted there; it is left as it is");
+    let top = open_directory(path).with_context(context)?;
+    let above = open_directory(&path.join("..")).with_context(context)?;
+    let ours = mount_of(&above).with_context(context)?;
+    let visit = |here: &File| {
+        ensure!(mount_of(here)? == ours, "something is mounted there, and left as it is");
         clear(here)
     };
-    remove_below(top, clear).with_context(context)
+    remove_below(top, visit).with_context(context)
 }
 
-/// Removes the files of a directory, and the directories that are empty.
-fn clear(here: &mut Dir) -> Result<()> {
-    let at = here.as_fd().try_clone_to_owned().context("copying a descriptor")?;
-    for entry in here.iter() {
+/// Removes the files of a directory, and the directories that are empty. Returns the name of one that is not.
+fn clear(here: &File) -> Result<Option<OsString>> {
+    for entry in fs::read_dir(path_to(here)).context("listing a directory")? {
         let entry = entry.context("listing a directory")?;
-        let name = entry.file_name();
-        if name == c"." || name == c".." {
-            continue;
+        let is_directory = entry.file_type().context("listing a directory")?.is_dir();
+        let removed = if is_directory { fs::remove_dir(entry.path()) } else { fs::remove_file(entry.path()) };
+        match removed {
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => return Ok(Some(entry.file_name())),
+            removed => removed.with_context(|| format!("removing {:?}", entry.file_name()))?,
         }
-        let removed = match unlinkat(&at, name, UnlinkatFlags::NoRemoveDir) {
-            Err(Errno::EISDIR) => match unlinkat(&at, name, UnlinkatFlags::RemoveDir) {
-                Err(Errno::ENOTEMPTY) => Ok(()), // its turn comes
-                removed => removed,
-            },
-            removed => removed,
-        };
-        removed.with_context(|| format!("removing {name:?}"))?;
     }
-    Ok(())
+    Ok(None)
 }
 
 /// The number of the mount that an open file was reached through: proc_pid_fdinfo(5).
-fn mount_of(open: &impl AsFd) -> Result<String> {
-    let path = format!("/proc/self/fdinfo/{}", open.as_fd().as_raw_fd());
+fn mount_of(open: &File) -> Result<String> {
+    let path = format!("/proc/self/fdinfo/{}", open.as_raw_fd());
     let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("mnt_id:"));
     Ok(line.with_context(|| format!("{path} names no mount"))?.trim().to_string())

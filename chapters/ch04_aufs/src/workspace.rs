@@ -17,6 +17,9 @@ use log::{debug, error, warn};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, umount2};
 
+/// What is mounted, for the mount table: nothing that has a name.
+const SOURCE: &str = "none";
+
 /// The longest options that mount(2) takes: a page, less the NUL byte at its end.
 const LONGEST_OPTIONS: usize = 4095;
 
@@ -42,7 +45,7 @@ impl Workspace {
         // For root only: a set-user-ID program that a container makes must not be within everyone's reach.
         let make = || DirBuilder::new().mode(0o700).create(&workspace.directory);
         debug!("mkdir({:?}, 0700)", workspace.directory);
-        workspace.owner = Some(lock::hold(&workspace.directory, make)?);
+        workspace.owner = Some(lock::hold(&workspace.directory, lock::A_MOMENT, make)?);
         state::make_directory(&write_layer, 0o755)?; // its mode becomes that of `/` inside
         state::make_directory(&mnt, 0o755)?;
         // The first directory takes all writes, the others are read-only: that is the default of aufs.
@@ -54,7 +57,7 @@ impl Workspace {
         let mounted = if options.len() > LONGEST_OPTIONS {
             Err(Errno::E2BIG)
         } else {
-            mounts::mount("none", &mnt, "aufs", MsFlags::empty(), &options)
+            mounts::mount(SOURCE, &mnt, "aufs", MsFlags::empty(), &options)
         };
         let hint = match mounted {
             Err(Errno::ENODEV) => {
@@ -103,7 +106,7 @@ fn remove(directory: &Path) -> Result<()> {
     }
     // By rmdir: if anything is mounted there after all, it says EBUSY, and the rest stays too.
     removal::remove_directory(&mnt)?;
-    removal::remove_tree(directory)
+    removal::remove_parts(directory, &["writeLayer"])
 }
 
 /// What to tell of a workspace that cannot be removed yet.
@@ -113,18 +116,18 @@ const STAYS: &str = "everything is left as it is; the next run tries again when 
 fn ensure_not_covered(mnt: &Path) -> Result<()> {
     // Without links, as the kernel lists it. It is not there if making the workspace failed.
     let Ok(real) = mnt.canonicalize() else { return Ok(()) };
-    // The last of several in one place is the one that is seen.
-    match mountinfo::read()?.into_iter().rfind(|mount| mount.target == real) {
-        Some(mount) if mount.filesystem != "aufs" => {
-            bail!("a {} is mounted on {} ({STAYS})", mount.filesystem, mnt.display())
-        }
-        _ => Ok(()),
+    let mounts = mountinfo::read()?;
+    let on_it: Vec<_> = mounts.iter().filter(|mount| mount.target == real).collect();
+    match on_it[..] {
+        [] => Ok(()),
+        [ours] if ours.source == SOURCE => Ok(()),
+        [.., other] => bail!("a {} is mounted on {} ({STAYS})", other.filesystem, mnt.display()),
     }
 }
 
 /// Removes the workspaces of runs that were killed. Their mounts are still there.
 pub fn remove_leftovers(state_directory: &Path) -> Result<()> {
-    lock::for_each_abandoned(&state_directory.join("containers"), &["writeLayer", "mnt"], |directory| {
+    lock::for_each_abandoned(&state_directory.join("containers"), |directory| {
         if let Err(error) = remove(directory) {
             warn!("what a run has left stays: {error:#}");
         }

@@ -10,7 +10,7 @@ use ch01_run::options::Options;
 use ch01_run::signals::HeldSignals;
 use ch01_run::terminal::Terminal;
 use ch01_run::{child, descriptors, id, inherited, messages, mounts, namespaces};
-use ch02_cgroups::cgroup::{self, Cgroup};
+use ch02_cgroups::cgroup::Cgroup;
 use ch02_cgroups::limits::Limits;
 use ch03_pivot_root::{devices, image, rootfs, state};
 use ch04_overlay::overlay;
@@ -57,9 +57,7 @@ fn run(args: &Run) -> Result<u8> {
         None => image::busybox(&state)?,
     };
 
-    // What killed runs have left, before this one makes anything.
-    cgroup::remove_leftovers()?;
-    workspace::remove_leftovers(&state)?;
+    workspace::remove_leftovers(&state)?; // of killed runs, while a signal still ends us at once
 
     // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
     // then its files and its cgroup are removed, then the terminal is taken back. No signal comes between.

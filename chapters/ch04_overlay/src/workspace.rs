@@ -13,9 +13,6 @@ use ch03_pivot_root::{removal, state};
 use log::{debug, error, warn};
 use nix::unistd::Pid;
 
-/// All that there is in a workspace. A directory with anything else in it is none of ours.
-const PARTS: [&str; 4] = ["upper", "work", "merged", "pid_namespace"];
-
 /// The directory `containers/<id>` with `upper`, `work` and `merged` in it. Dropped, it is removed; its mount is
 /// not its own to undo, for it was made in the container's mount namespace and ends with that.
 #[derive(Debug)]
@@ -35,7 +32,7 @@ impl Workspace {
         // For root only: a set-user-ID program that a container makes must not be within everyone's reach.
         let make = || DirBuilder::new().mode(0o700).create(&workspace.directory);
         debug!("mkdir({:?}, 0700)", workspace.directory);
-        workspace.owner = Some(lock::hold(&workspace.directory, make)?);
+        workspace.owner = Some(lock::hold(&workspace.directory, lock::A_MOMENT, make)?);
         for path in [workspace.upper(), workspace.work(), workspace.merged()] {
             state::make_directory(&path, 0o755)?; // the mode of `upper` becomes that of `/` inside
         }
@@ -86,12 +83,12 @@ impl Drop for Workspace {
 fn remove(directory: &Path) -> Result<()> {
     // By rmdir and first: this is where a mount would be, if anything had gone wrong.
     removal::remove_directory(&directory.join("merged"))?;
-    removal::remove_tree(directory)
+    removal::remove_parts(directory, &["upper", "work", "pid_namespace"])
 }
 
 /// Removes the workspaces of runs that were killed. The kernel has long unmounted them.
 pub fn remove_leftovers(state_directory: &Path) -> Result<()> {
-    lock::for_each_abandoned(&state_directory.join("containers"), &PARTS, |directory| {
+    lock::for_each_abandoned(&state_directory.join("containers"), |directory| {
         if !has_ended(directory)? {
             warn!("{} belongs to a container that outlived its run", directory.display());
         } else if let Err(error) = remove(directory) {

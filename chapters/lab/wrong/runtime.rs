@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
@@ -17,10 +18,10 @@ use ch01_run::options::Options;
 use ch01_run::signals::HeldSignals;
 use ch01_run::terminal::Terminal;
 use ch01_run::{child, descriptors, id, inherited, messages, mounts, namespaces};
-use ch02_cgroups::cgroup::{self, Cgroup};
+use ch02_cgroups::cgroup::Cgroup;
 use ch02_cgroups::hierarchy::{self, Hierarchy};
 use ch02_cgroups::limits::Limits;
-use ch02_cgroups::lock::{self, Lock};
+use ch02_cgroups::lock;
 use ch03_pivot_root::{devices, image, rootfs, state};
 use ch04_overlay::overlay;
 use ch04_overlay::workspace::{self, Workspace};
@@ -112,7 +113,6 @@ fn run(args: &Run) -> Result<u8> {
         None => image::busybox(&state)?,
     };
 
-    cgroup::remove_leftovers()?;
     workspace::remove_leftovers(&state)?;
     let signals = HeldSignals::hold()?;
     let mut terminal = Terminal::of_stdin(&args.options)?;
@@ -268,10 +268,10 @@ fn limit(id: &str, args: &Run) -> Result<Cgroup> {
     let limits = &args.limits;
     if wrong("limit-late") {
         // Made here, and limited once the child is in it.
-        std::mem::forget(Lock::of_new(id)?); // ours as long as we live
         for hierarchy in hierarchy::find(&limits.controllers())? {
             let group = hierarchy.ours().join(id);
             make(&group)?;
+            std::mem::forget(lock::hold(&group, lock::A_MOMENT, || Ok(()))?); // ours as long as we live
             hierarchy.version.prepare(&hierarchy.root, &group, &hierarchy.controllers)?;
         }
         return Cgroup::create(id, &Limits::default());
@@ -334,8 +334,6 @@ fn end_late(id: &str, args: &Run) -> Result<()> {
         remove_groups(&group);
         let _ = fs::remove_dir(hierarchy.ours()); // if it is the last one
     }
-    fs::remove_file(Path::new(lock::DIRECTORY).join(id))?;
-    let _ = fs::remove_dir(lock::DIRECTORY); // if it is the last one
     Ok(())
 }
 
@@ -343,7 +341,7 @@ fn end_late(id: &str, args: &Run) -> Result<()> {
 fn make(group: &Path) -> Result<()> {
     let mut made = Ok(());
     for _ in 0..100 {
-        made = fs::create_dir_all(group);
+        made = fs::DirBuilder::new().recursive(true).mode(0o700).create(group);
         if made.is_ok() {
             break;
         }

@@ -264,8 +264,12 @@ fn mounted_for(pid: Pid, arguments: [u64; 5]) -> Result<bool> {
     let [_, target, filesystem, _, options] = arguments.map(|address| text_at(pid, address));
     let branches = options.strip_prefix("dirs=").and_then(|dirs| dirs.split_once(':'));
     let Some((upper, lower)) = branches.filter(|_| filesystem == "aufs") else { return Ok(false) };
-    let work = Path::new(upper).with_file_name("work");
-    fs::create_dir(&work).with_context(|| format!("making {}", work.display()))?;
+    // overlayfs wants one more directory, on the same file system. Outside of the workspace: there, a runtime takes it for
+    // somebody else's, and rightly so.
+    let workspace = Path::new(upper).parent().and_then(Path::file_name).unwrap_or_default();
+    let lab = Path::new(upper).ancestors().nth(4).unwrap_or(Path::new("/"));
+    let work = lab.join("work-for").join(workspace);
+    fs::create_dir_all(&work).with_context(|| format!("making {}", work.display()))?;
     let options = format!("lowerdir={lower},upperdir={upper},workdir={}", work.display());
     mount(Some("none"), target.as_str(), Some("overlay"), MsFlags::empty(), Some(options.as_str()))
         .with_context(|| format!("mounting an overlay on {target} in the place of aufs"))?;
