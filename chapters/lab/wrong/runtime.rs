@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
@@ -133,6 +133,7 @@ fn run(args: &Run) -> Result<u8> {
     }
     if wrong("shared-cgroup") {
         for hierarchy in hierarchy::find(&args.limits.controllers())? {
+            let _others = alone(&hierarchy)?;
             let _ = fs::remove_dir(hierarchy.root.join("byhand/shared")); // if it is the last one
         }
     }
@@ -269,6 +270,10 @@ fn limit(id: &str, args: &Run) -> Result<Cgroup> {
     if wrong("limit-late") {
         // Made here, and limited once the child is in it.
         for hierarchy in hierarchy::find(&limits.controllers())? {
+            lock::for_each_abandoned(&hierarchy.ours(), |left| {
+                let _ = fs::remove_dir(left); // not if its processes are still dying
+                Ok(())
+            })?;
             let group = hierarchy.ours().join(id);
             make(&group)?;
             std::mem::forget(lock::hold(&group, lock::A_MOMENT, || Ok(()))?); // ours as long as we live
@@ -313,6 +318,7 @@ fn join(id: &str, cgroup: &Cgroup, args: &Run) -> Result<()> {
     if wrong("shared-cgroup") {
         // gocker, dockerDemo: one name for all, and whoever comes last sets the limit.
         for hierarchy in hierarchy::find(&limits.controllers())? {
+            let _others = alone(&hierarchy)?;
             let group = group(&hierarchy, "shared");
             make(&group)?;
             hierarchy.version.prepare(&hierarchy.root, &group, &hierarchy.controllers)?;
@@ -335,6 +341,13 @@ fn end_late(id: &str, args: &Run) -> Result<()> {
         let _ = fs::remove_dir(hierarchy.ours()); // if it is the last one
     }
     Ok(())
+}
+
+/// Keeps other runs of this kind away from what all of them use.
+fn alone(hierarchy: &Hierarchy) -> Result<File> {
+    let root = File::open(&hierarchy.root)?;
+    root.lock()?;
+    Ok(root)
 }
 
 /// A cgroup and the one above it, which another run may be removing.
