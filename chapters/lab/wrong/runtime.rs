@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
@@ -275,8 +276,7 @@ fn limit(id: &str, args: &Run) -> Result<Cgroup> {
                 Ok(())
             })?;
             let group = hierarchy.ours().join(id);
-            make(&group)?;
-            std::mem::forget(lock::hold(&group, lock::A_MOMENT, || Ok(()))?); // ours as long as we live
+            std::mem::forget(lock::hold(&group, lock::A_MOMENT, || make(&group))?); // ours as long as we live
             hierarchy.version.prepare(&hierarchy.root, &group, &hierarchy.controllers)?;
         }
         return Cgroup::create(id, &Limits::default());
@@ -351,7 +351,7 @@ fn alone(hierarchy: &Hierarchy) -> Result<File> {
 }
 
 /// A cgroup and the one above it, which another run may be removing.
-fn make(group: &Path) -> Result<()> {
+fn make(group: &Path) -> io::Result<()> {
     let mut made = Ok(());
     for _ in 0..100 {
         made = fs::DirBuilder::new().recursive(true).mode(0o700).create(group);
@@ -359,7 +359,7 @@ fn make(group: &Path) -> Result<()> {
             break;
         }
     }
-    made.with_context(|| format!("making {}", group.display()))
+    made
 }
 
 /// With those that the command made in it.
