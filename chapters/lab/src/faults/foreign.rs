@@ -73,7 +73,8 @@ fn file(path: &Path) -> Result<()> {
 }
 
 fn mode(path: &Path, mode: u32) -> Result<()> {
-    fs::set_permissions(path, Permissions::from_mode(mode)).with_context(|| format!("chmod {}", path.display()))
+    fs::set_permissions(path, Permissions::from_mode(mode))
+        .with_context(|| format!("chmod {}", path.display()))
 }
 
 /// All that is in a directory, each with all that is in it. Its own times may change.
@@ -195,13 +196,17 @@ fn in_workspace(lab: &Lab) -> Result<()> {
     let before = Snapshot::of(&precious)?;
     lab.image()?;
     let beside = |workspace: &Path| {
-        let kept = ["thesis.tex", "thesis/thesis.tex", ".thesis", "merged/thesis.tex"].map(|one| workspace.join(one));
-        kept.into_iter().filter(|path| path.symlink_metadata().is_ok_and(|data| data.is_file())).collect::<Vec<_>>()
+        let kept = ["thesis.tex", "thesis/thesis.tex", ".thesis", "merged/thesis.tex"]
+            .map(|one| workspace.join(one));
+        kept.into_iter()
+            .filter(|path| path.symlink_metadata().is_ok_and(|data| data.is_file()))
+            .collect::<Vec<_>>()
     };
     let check = |did: &str, workspace: &Path, foreign: &[PathBuf]| -> Result<()> {
         let gone: Vec<_> = foreign.iter().filter(|path| !path.exists()).collect();
         see::same(did, "of what is not ours, gone", Vec::new(), gone)?;
-        fs::remove_dir_all(workspace).or_else(|error| if workspace.exists() { Err(error) } else { Ok(()) })?;
+        fs::remove_dir_all(workspace)
+            .or_else(|error| if workspace.exists() { Err(error) } else { Ok(()) })?;
         before.still(did)
     };
     for (name, trick) in TRICKS {
@@ -340,7 +345,13 @@ fn state_paths(lab: &Lab) -> Result<()> {
 fn layouts(lab: &Lab) -> Result<()> {
     lab.runtime_was_killed();
     let id = "4f1c".repeat(16);
-    let home = [".bashrc", "thesis.tex", "containers/notes.txt", "images/holiday.jpg", ".local/share/containers/x/y"];
+    let home = [
+        ".bashrc",
+        "thesis.tex",
+        "containers/notes.txt",
+        "images/holiday.jpg",
+        ".local/share/containers/x/y",
+    ];
     let docker = [
         format!("containers/{id}/config.v2.json"),
         format!("containers/{id}/{id}-json.log"),
@@ -372,7 +383,8 @@ fn layouts(lab: &Lab) -> Result<()> {
             let state = lab.folder(&format!("{name}-{own:o}"))?;
             files.iter().try_for_each(|path| file(&state.join(path)))?;
             mode(&state, own)?;
-            let before: Vec<_> = files.iter().map(|path| Snapshot::of(&state.join(path))).collect::<Result<_>>()?;
+            let before: Vec<_> =
+                files.iter().map(|path| Snapshot::of(&state.join(path))).collect::<Result<_>>()?;
             for _ in 0..2 {
                 let outcome = lab.sh("touch /tmp/file && echo ran").state(&state).finish()?;
                 outcome.succeeds()?.prints("ran\n")?;
@@ -432,7 +444,14 @@ line' && cp /bin/busybox /setuid && chmod 6755 /setuid && chmod 1777 /c;";
         let workspace = lab.workspace(&mut run)?;
         // And what the shell of an image is not up to.
         let upper = workspace.join("upper");
-        let odd = [vec![b'x'; 255], b"\xff\xfe".to_vec(), b"\n".to_vec(), b" ".to_vec(), b"-rf".to_vec(), b"*".to_vec()];
+        let odd = [
+            vec![b'x'; 255],
+            b"\xff\xfe".to_vec(),
+            b"\n".to_vec(),
+            b" ".to_vec(),
+            b"-rf".to_vec(),
+            b"*".to_vec(),
+        ];
         for name in odd {
             let directory = upper.join(OsString::from_vec(name.clone()));
             file(&directory.join(OsString::from_vec(name)))?;
@@ -444,7 +463,10 @@ line' && cp /bin/busybox /setuid && chmod 6755 /setuid && chmod 1777 /c;";
         fs::create_dir(upper.join("links"))?;
         File::create(upper.join("links/0"))?;
         (1..500).try_for_each(|n| fs::hard_link(upper.join("links/0"), upper.join(format!("links/{n}"))))?;
-        drop(UnixListener::bind(upper.join("links/socket")).or_else(|_| UnixListener::bind(lab.path("socket")))?);
+        drop(
+            UnixListener::bind(upper.join("links/socket"))
+                .or_else(|_| UnixListener::bind(lab.path("socket")))?,
+        );
         mknod(&upper.join("links/whiteout"), SFlag::S_IFCHR, Mode::empty(), makedev(0, 0))?;
         let outcome = if ends {
             run.kill_command()?

@@ -37,7 +37,9 @@ impl TheirLock {
         // SAFETY: as above.
         unsafe { command.pre_exec(lock) };
         match command.spawn() {
-            Err(error) if [Some(libc::EACCES), Some(libc::EAGAIN)].contains(&error.raw_os_error()) => Ok(None),
+            Err(error) if [Some(libc::EACCES), Some(libc::EAGAIN)].contains(&error.raw_os_error()) => {
+                Ok(None)
+            }
             child => Ok(Some(TheirLock(child.with_context(context)?))),
         }
     }

@@ -56,7 +56,16 @@ fn like_a_workspace(path: &Path, mode: u32) -> Result<()> {
 /// Fills a directory with what is not of any run: kinds, names, modes and owners that a workspace does not have.
 pub(crate) fn fill_with_foreign(containers: &Path, outside: &Path) -> Result<()> {
     fs::create_dir_all(containers)?;
-    let odd = ["my-project", "0123456789AB", "0123456789a", "0123456789abc", "0123456789a ", "01234567\n9ab", "x", "..."];
+    let odd = [
+        "my-project",
+        "0123456789AB",
+        "0123456789a",
+        "0123456789abc",
+        "0123456789a ",
+        "01234567\n9ab",
+        "x",
+        "...",
+    ];
     for name in odd {
         like_a_workspace(&containers.join(name), 0o700)?;
     }

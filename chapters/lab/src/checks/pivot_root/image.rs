@@ -167,10 +167,13 @@ fn dynamic_busybox() -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let usual = ["/bin", "/usr/bin", "/usr/local/bin"].map(PathBuf::from);
     let has_loader = |path: &PathBuf| {
-        fs::read(path).is_ok_and(|bytes| bytes[..bytes.len().min(4096)].windows(4).any(|part| part == b"/ld-"))
+        fs::read(path)
+            .is_ok_and(|bytes| bytes[..bytes.len().min(4096)].windows(4).any(|part| part == b"/ld-"))
     };
     let mut candidates = env::split_paths(&path).chain(usual).map(|directory| directory.join("busybox"));
-    candidates.find(has_loader).ok_or_else(|| cannot_run("the host's busybox is static, and needs no libraries"))
+    candidates
+        .find(has_loader)
+        .ok_or_else(|| cannot_run("the host's busybox is static, and needs no libraries"))
 }
 
 fn busybox_libraries(lab: &Lab) -> Result<()> {

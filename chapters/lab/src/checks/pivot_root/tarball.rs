@@ -10,8 +10,8 @@ use tar::{Builder, EntryType, Header};
 
 use crate::chapter::Chapter::PivotRoot;
 use crate::checks::check::Check;
-use crate::machine::snapshot::Snapshot;
 use crate::machine::process::Process;
+use crate::machine::snapshot::Snapshot;
 use crate::see::{self, SOON, cannot_run, wait_for};
 use crate::trial::running::Running;
 use crate::trial::runtime::Lab;
@@ -219,7 +219,8 @@ fn wait_ends(lab: &Lab) -> Result<()> {
         // This runtime need not wait: each run makes an image of its own.
         waiting.finish()?.succeeds()?.prints("ran\n")?;
     } else if waiting.stderr().is_empty() {
-        return Err(waiting.differs(format!("a word on stderr within {SOON:?}, while it waits for the image"), "none"));
+        return Err(waiting
+            .differs(format!("a word on stderr within {SOON:?}, while it waits for the image"), "none"));
     } else {
         waiting.signal(Signal::SIGINT);
         if wait_for(SOON, || waiting.ended())?.is_none() {

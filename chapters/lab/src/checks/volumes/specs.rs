@@ -121,6 +121,10 @@ fn dead_link(lab: &Lab) -> Result<()> {
     // One that leads somewhere is followed.
     fs::create_dir(&nothing)?;
     fs::write(nothing.join("file"), "the host's\n")?;
-    lab.run(["cat", "/data/file"]).with(volume(&dead, "/data")).finish()?.succeeds()?.prints("the host's\n")?;
+    lab.run(["cat", "/data/file"])
+        .with(volume(&dead, "/data"))
+        .finish()?
+        .succeeds()?
+        .prints("the host's\n")?;
     Ok(())
 }
