@@ -168,8 +168,11 @@ fn bad_makes_nothing(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// The image with a link in the place of a directory.
-fn with_link(lab: &Lab, name: &str, links: &[(&str, &str)]) -> Result<PathBuf> {
+/// A link of the image: where it is, and where it leads to.
+type Link<'a> = (&'a str, &'a str);
+
+/// The image with links in the place of what is there.
+fn with_link(lab: &Lab, name: &str, links: &[Link<'_>]) -> Result<PathBuf> {
     let copy = lab.path(name);
     let status = Command::new("cp").arg("-al").arg(lab.image()?).arg(&copy).status().context("running cp")?;
     if !status.success() {
@@ -191,7 +194,7 @@ fn hidden_by_links(lab: &Lab) -> Result<()> {
         sources.iter().try_for_each(|source| fs::create_dir(source.join(deep)))?;
     }
     let before = sources.iter().map(|source| Snapshot::of(source)).collect::<Result<Vec<_>>>()?;
-    let cases: [(&[(&str, &str)], &[&str]); 10] = [
+    let cases: [(&[Link<'_>], &[&str]); 10] = [
         (&[("proc", "data")], &["/data"]),
         (&[("proc", "/data/deep")], &["/data"]),
         (&[("proc", "data")], &["/data/deep"]),
