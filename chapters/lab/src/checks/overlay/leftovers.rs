@@ -171,7 +171,7 @@ fn outlived(lab: &Lab) -> Result<()> {
     run.signal(Signal::SIGKILL);
     run.finish()?;
     // A runtime may have means to end it all the same; it needs a moment to die.
-    let died = wait_for(std::time::Duration::from_millis(500), || Ok((!container.lives()).then_some(())))?;
+    let died = wait_for(std::time::Duration::from_secs(1), || Ok((!container.lives()).then_some(())))?;
     if died.is_none() {
         let before = Snapshot::of(&workspace.join("upper"))?;
         let outcome = lab.run(["true"]).finish()?;
