@@ -1,8 +1,8 @@
 //! What a program gets from whoever starts it, and must not depend on: umask(2), signal(7).
 
-use std::path::Path;
+use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 
@@ -16,7 +16,7 @@ use crate::signals;
 /// - SIGXFSZ: a file that grows over the caller's limit (`ulimit -f`) is an error then, and no sudden death.
 /// - /proc: much of what follows looks there, the undoing too, and so nothing is begun without it.
 pub fn normalize() -> Result<()> {
-    ensure!(Path::new("/proc/self").exists(), "/proc is not mounted (mount -t proc proc /proc)");
+    fs::metadata("/proc/self").context("looking at /proc (is it mounted? mount -t proc proc /proc)")?;
     umask(Mode::from_bits_truncate(0o022));
     signals::set_default(Signal::SIGCHLD)?;
     signals::ignore(Signal::SIGXFSZ)
