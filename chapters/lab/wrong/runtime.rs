@@ -481,8 +481,8 @@ fn mount_by_joined_paths(volumes: &[Volume], root: &Path) -> Result<()> {
 /// simple_logger as it comes prints with `eprintln!`, which panics when nobody can read what it prints.
 fn start_log(args: &Run) -> Result<()> {
     if wrong("log-panics") {
-        let level = args.options.log_level.unwrap_or(LevelFilter::Warn);
-        return Ok(SimpleLogger::new().with_level(level).init()?);
+        let logger = SimpleLogger::new().with_level(LevelFilter::Warn).env();
+        return Ok(args.options.log_level.into_iter().fold(logger, SimpleLogger::with_level).init()?);
     }
     messages::start_log(args.options.log_level)
 }
