@@ -20,7 +20,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check::new(
         "job-ctrl-z",
         Run,
-        "Ctrl-Z stops run -i, the shell gets all that is typed meanwhile, and fg takes it up again.",
+        "Ctrl-Z or SIGTSTP stops run -i, the shell gets all that is typed meanwhile, and fg takes it up again.",
         ctrl_z,
     ),
     Check::new(
