@@ -101,17 +101,35 @@ fn background(lab: &Lab) -> Result<()> {
     taken_up(terminal)
 }
 
-fn ctrl_z(lab: &Lab) -> Result<()> {
+/// A job that reads, is stopped in the way that is asked for, and taken up again by `fg`.
+fn stopped_and_taken_up(lab: &Lab, option: &str, stop: impl Fn(&mut Terminal) -> Result<()>) -> Result<()> {
     let mut terminal = interactive(lab)?;
-    terminal.types(&format!("\"$RUN\" run -i sh -c '{READER}'\n"))?;
+    terminal.types(&format!("\"$RUN\" run {option} sh -c '{READER}'\n"))?;
     terminal.is_given_away()?;
     terminal.types("first\n")?;
     terminal.shows_unless("got:<first>", "caller$ ")?;
-    terminal.types(CTRL_Z)?;
+    stop(&mut terminal)?;
     terminal.shows("caller$ ")?;
     stopped(&terminal)?;
+    terminal.belongs_to_the_caller()?;
     shell_gets_all(&mut terminal)?;
     taken_up(terminal)
+}
+
+/// SIGTSTP to `run` alone, from elsewhere.
+fn signal_stop(terminal: &mut Terminal) -> Result<()> {
+    let job = job(terminal).ok_or_else(|| differs(terminal.line(), "a job", "none"))?;
+    job.signal(Signal::SIGTSTP);
+    Ok(())
+}
+
+fn ctrl_z(lab: &Lab) -> Result<()> {
+    stopped_and_taken_up(lab, "-i", |terminal| terminal.types(CTRL_Z))?;
+    stopped_and_taken_up(lab, "-i", signal_stop)
+}
+
+fn foreground_again(lab: &Lab) -> Result<()> {
+    stopped_and_taken_up(lab, "-ti", signal_stop)
 }
 
 fn killed(lab: &Lab) -> Result<()> {
@@ -131,21 +149,4 @@ fn killed(lab: &Lab) -> Result<()> {
         terminal.belongs_to_the_caller()?;
     }
     Ok(())
-}
-
-fn foreground_again(lab: &Lab) -> Result<()> {
-    let mut terminal = interactive(lab)?;
-    terminal.types(&format!("\"$RUN\" run -ti sh -c '{READER}'\n"))?;
-    terminal.is_given_away()?;
-    terminal.types("first\n")?;
-    terminal.shows_unless("got:<first>", "caller$ ")?;
-    let Some(run) = job(&terminal) else {
-        return Err(differs(terminal.line(), "a job", "none"));
-    };
-    run.signal(Signal::SIGTSTP);
-    terminal.shows("caller$ ")?;
-    stopped(&terminal)?;
-    terminal.belongs_to_the_caller()?;
-    shell_gets_all(&mut terminal)?;
-    taken_up(terminal)
 }
