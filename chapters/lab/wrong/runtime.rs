@@ -154,7 +154,7 @@ fn run(args: &Run) -> Result<u8> {
     container.start(&signals)?;
     // A stop and `fg` come and go, and nobody thinks of the terminal.
     let mut unknown = Terminal::Apart;
-    let shown = if wrong("foreground-lost") { &mut unknown } else { &mut terminal };
+    let shown = if wrong("foreground-lost") && args.options.terminal { &mut unknown } else { &mut terminal };
     let status = container.wait(&signals, shown)?;
     if let kills @ 1.. = cgroup.oom_kills()? {
         messages::say(&format!("out of memory: the kernel killed {kills} of the container's processes"));
