@@ -124,13 +124,14 @@ fn run(args: &Run) -> Result<u8> {
         volumes::parse_all(&args.volumes)?
     };
     let state = state::root()?;
+    let _held = lock_for_all(&state)?;
     let image = match &args.rootfs {
         _ if chapter() < 3 => Path::new("/").to_path_buf(),
         Some(directory) => image::checked(directory)?,
         None => image::busybox(&state)?,
     };
 
-    workspace::remove_leftovers(&state)?;
+    remove_leftovers(&state)?;
     let signals = HeldSignals::hold()?;
     let mut terminal = if wrong("typed-stolen") && !args.options.terminal {
         // All originals: the container has the terminal itself as its stdin.
@@ -216,6 +217,10 @@ fn inside(
         Some(workspace) if wrong("synced") || wrong("volatile-or-nothing") => {
             mount_synced(image, &workspace.merged())?;
             volumes::mount_all(volumes, &workspace.merged())?;
+        }
+        Some(workspace) if wrong("names-are-links") => {
+            overlay::mount(&[image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
+            mount_by_names(volumes, &workspace.merged())?;
         }
         Some(workspace) => {
             overlay::mount(&[image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
@@ -313,6 +318,13 @@ fn stdin_from_null() -> Result<()> {
 /// The cgroup, with its limits in force.
 fn limit(id: &str, args: &Run) -> Result<Cgroup> {
     let limits = &args.limits;
+    let mut locks = Vec::new();
+    if wrong("locks-for-all") && chapter() < 3 {
+        // This book, once: one lock for all that make cgroups, on a directory that everybody can open.
+        for hierarchy in hierarchy::find(&limits.controllers())? {
+            locks.push(alone(&hierarchy)?);
+        }
+    }
     if wrong("limit-late") {
         // Made here, and limited once the child is in it.
         for hierarchy in hierarchy::find(&limits.controllers())? {
@@ -485,4 +497,48 @@ fn start_log(args: &Run) -> Result<()> {
         return Ok(args.options.log_level.into_iter().fold(logger, SimpleLogger::with_level).init()?);
     }
     messages::start_log(args.options.log_level)
+}
+
+/// This book, once: one lock for all that use the state directory, and everybody can open that one.
+fn lock_for_all(state: &Path) -> Result<Option<File>> {
+    if !wrong("locks-for-all") || chapter() < 3 {
+        return Ok(None);
+    }
+    state::make_private(state)?;
+    let directory = File::open(state)?;
+    directory.lock()?;
+    Ok(Some(directory))
+}
+
+/// This book, once: whatever is a directory in `containers/` and not locked was left by a killed run. Or, nearly as bad,
+/// whatever has an id for a name.
+fn remove_leftovers(state: &Path) -> Result<()> {
+    if !wrong("leftovers-are-all") && !wrong("removed-by-name") {
+        return workspace::remove_leftovers(state);
+    }
+    let is_id = |name: &str| name.len() == 12 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    for entry in fs::read_dir(state.join("containers")).into_iter().flatten().flatten() {
+        let wanted = wrong("leftovers-are-all") || entry.file_name().to_str().is_some_and(is_id);
+        if wanted
+            && entry.file_type()?.is_dir()
+            && let Ok(directory) = File::open(entry.path())
+            && directory.try_lock().is_ok()
+        {
+            let _ = fs::remove_dir_all(entry.path()); // its owner may be removing it too
+        }
+    }
+    Ok(())
+}
+
+/// This book, once: a volume is kept away from `/proc` and `/dev` by these names, and in this image they are links.
+fn mount_by_names(volumes: &[Volume], root: &Path) -> Result<()> {
+    if !["proc", "dev"].iter().any(|name| root.join(name).is_symlink()) {
+        return volumes::mount_all(volumes, root);
+    }
+    for volume in volumes {
+        let target = root.join(volume.target.strip_prefix("/")?);
+        fs::create_dir_all(&target)?;
+        mounts::mount(&volume.source, target, "", MsFlags::MS_BIND | MsFlags::MS_REC, "")?;
+    }
+    Ok(())
 }
