@@ -11,12 +11,14 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ch01_run::errors::{self, NotStarted};
 use ch01_run::exec::{environment, exec};
 use ch01_run::options::Options;
-use ch01_run::signals::HeldSignals;
+use ch01_run::signals::{self, HeldSignals, Stopped};
 use ch01_run::terminal::Terminal;
 use ch01_run::{child, descriptors, id, inherited, messages, mounts, namespaces};
 use ch02_cgroups::cgroup::Cgroup;
@@ -30,6 +32,8 @@ use ch05_volumes::volumes::{self, Volume};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use log::LevelFilter;
 use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::{getpgrp, tcgetpgrp};
 use simple_logger::SimpleLogger;
 
 #[derive(Parser)]
@@ -83,6 +87,12 @@ fn parse() -> Result<Cli, clap::Error> {
         let matches = Cli::command().mut_subcommand("run", mixed).try_get_matches()?;
         return Cli::from_arg_matches(&matches);
     }
+    if wrong("option-once") {
+        let strict = |command: clap::Command| command.args_override_self(false);
+        return Cli::from_arg_matches(
+            &strict(Cli::command()).mut_subcommand("run", strict).try_get_matches()?,
+        );
+    }
     Cli::try_parse()
 }
 
@@ -90,8 +100,14 @@ fn run(args: &Run) -> Result<u8> {
     start_log(args)?;
     namespaces::require_root()?;
     inherited::normalize()?;
+    if wrong("size-signal") {
+        signals::set_default(Signal::SIGXFSZ)?;
+    }
     let id = id::random()?;
-    let hostname = args.options.hostname_or(&id);
+    let hostname = match &args.options.hostname {
+        Some(name) if wrong("hostname-nothing") => name,
+        _ => args.options.hostname_or(&id),
+    };
 
     let volumes = if wrong("bad-volume-ignored") {
         // gocker: a volume that cannot be parsed is left out.
@@ -117,16 +133,30 @@ fn run(args: &Run) -> Result<u8> {
 
     remove_leftovers(&state)?;
     let signals = HeldSignals::hold()?;
-    let mut terminal = Terminal::of_stdin(&args.options)?;
+    let mut terminal = if wrong("typed-stolen") && !args.options.terminal {
+        // All originals: the container has the terminal itself as its stdin.
+        Terminal::Apart
+    } else {
+        Terminal::of_stdin(&args.options)?
+    };
     let cgroup = limit(&id, args)?;
     // dockerDemo: one directory for all containers.
     let own = if wrong("fixed-directory") { "mnt" } else { &id };
     let workspace = if chapter() < 4 { None } else { Some(Workspace::create(&state, own)?) };
     let confine = || inside(args, hostname, &id, &cgroup, &image, workspace.as_ref(), &volumes, &terminal);
     let mut container = child::spawn(namespaces::OWN, confine)?;
+    if wrong("stopped-for-ever") && args.options.terminal {
+        // The kernel's own way with a job that takes the terminal, which ends only in the foreground.
+        while tcgetpgrp(io::stdin()).is_ok_and(|foreground| foreground != getpgrp()) {
+            signals.stop(Stopped::Job, Signal::SIGTTIN)?;
+        }
+    }
     terminal.lend_to(container.pid(), &signals)?;
     container.start(&signals)?;
-    let status = container.wait(&signals, &mut terminal)?;
+    // A stop and `fg` come and go, and nobody thinks of the terminal.
+    let mut unknown = Terminal::Apart;
+    let shown = if wrong("foreground-lost") && args.options.terminal { &mut unknown } else { &mut terminal };
+    let status = container.wait(&signals, shown)?;
     if let kills @ 1.. = cgroup.oom_kills()? {
         messages::say(&format!("out of memory: the kernel killed {kills} of the container's processes"));
     }
@@ -169,6 +199,9 @@ fn inside(
     if wrong("outlives-run") {
         // gocker: nobody asked the kernel for this.
         nix::sys::prctl::set_pdeathsig(None)?;
+    }
+    if wrong("signals-lost") {
+        lose_signals()?;
     }
     join(id, cgroup, args)?;
     terminal.enter()?;
@@ -247,7 +280,19 @@ fn inside(
         messages::say(&errors::one_line(&error));
         std::process::exit(0);
     }
+    if wrong("link-is-there") && args.command.first().is_some_and(|path| fs::symlink_metadata(path).is_ok()) {
+        return Err(error.context(NotStarted::NotExecutable));
+    }
     Err(error)
+}
+
+/// Without a handler: what is held until the command is executed, the kernel drops then, for this is a process 1.
+fn lose_signals() -> Result<()> {
+    let end = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::from_iter(end)), None)?;
+    end.into_iter().try_for_each(signals::set_default)?;
+    thread::sleep(Duration::from_millis(10)); // slow enough to be hit
+    Ok(())
 }
 
 /// All originals: the end of this mount waits until the disk has all that anyone has written. Podman: it cannot be
@@ -448,8 +493,8 @@ fn mount_by_joined_paths(volumes: &[Volume], root: &Path) -> Result<()> {
 /// simple_logger as it comes prints with `eprintln!`, which panics when nobody can read what it prints.
 fn start_log(args: &Run) -> Result<()> {
     if wrong("log-panics") {
-        let level = args.options.log_level.unwrap_or(LevelFilter::Warn);
-        return Ok(SimpleLogger::new().with_level(level).init()?);
+        let logger = SimpleLogger::new().with_level(LevelFilter::Warn).env();
+        return Ok(args.options.log_level.into_iter().fold(logger, SimpleLogger::with_level).init()?);
     }
     messages::start_log(args.options.log_level)
 }

@@ -1,6 +1,7 @@
 //! The busybox image: made once, whole or not at all, from the host's busybox.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
 use crate::chapter::Chapter::PivotRoot;
@@ -31,6 +33,12 @@ pub(crate) const CHECKS: &[Check] = &[
         PivotRoot,
         "A first run that is killed while it makes the image spoils nothing for the next.",
         interrupted,
+    ),
+    Check::new(
+        "image-file-limit",
+        PivotRoot,
+        "A first run that may not write files as long as the image's says so and keeps nothing half-made.",
+        file_limit,
     ),
     Check::new(
         "image-applets",
@@ -112,6 +120,18 @@ fn interrupted(lab: &Lab) -> Result<()> {
         let script = "busybox --list-full | grep -v linuxrc | while read path; do [ -e \"/$path\" ] || echo \"$path is missing\"; done";
         lab.sh(script).state(&state).finish()?.succeeds()?.prints("")?;
     }
+    Ok(())
+}
+
+fn file_limit(lab: &Lab) -> Result<()> {
+    const SHORT: u64 = 50 * 1024;
+    let limit = || Ok(setrlimit(Resource::RLIMIT_FSIZE, SHORT, SHORT)?);
+    // The kernel's own way is SIGXFSZ, which ends a program in the middle.
+    lab.sh("echo ran").prepared(limit).finish()?.refuses(&[125])?;
+    let images = fs::read_dir(lab.state().join("images")).into_iter().flatten().flatten();
+    let kept: Vec<_> = images.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name()).collect();
+    see::same("a first run under ulimit -f 100", "no image to be kept:", Vec::<OsString>::new(), kept)?;
+    lab.run(["true"]).finish()?.succeeds()?;
     Ok(())
 }
 
