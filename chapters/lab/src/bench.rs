@@ -25,6 +25,7 @@ use place::Place;
 use programs::Programs;
 
 use crate::chapter::{Chapter, repository};
+use crate::grader::caller;
 use crate::machine::process::require_root;
 
 /// What `bench` is told.
@@ -105,10 +106,11 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<ExitCode> {
         cost::last(&output.join(RESULTS))
     };
     print!("{}", report.text());
-    write_all(&report, &output)?;
+    caller::as_user_for(&output, || write_all(&report, &output))?;
     println!("\nWritten to {}", output.display());
     if arguments.page {
-        write(&repository().join("book/src/benchmark.md"), &report.page())?;
+        let page = repository().join("book/src/benchmark.md");
+        caller::as_user_for(&page, || write(&page, &report.page()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
