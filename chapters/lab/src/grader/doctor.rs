@@ -80,9 +80,10 @@ pub(crate) fn examine() -> ExitCode {
     findings.push(propagation());
     findings.extend(controllers());
     findings.push(busybox());
-    if root {
-        findings.extend([state_directory(), overlay()]);
-    }
+    let mounts =
+        findings.iter().all(|finding| finding.what != "mount namespace" || finding.health == Health::Green);
+    findings.extend(root.then(state_directory));
+    findings.extend((root && mounts).then(overlay)); // else it is not overlayfs that is missing
     findings.extend([aufs(), terminal(), strace()]);
 
     let colours = stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
