@@ -1,5 +1,7 @@
 //! Who called: nothing that the lab writes for somebody is root's, and whoever cannot become root is told so, once.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as tests do")]
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
