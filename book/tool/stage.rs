@@ -316,7 +316,8 @@ fn prepare() -> Result<()> {
     let you = user()?;
     let (home, checkout) = places();
     for directory in [".cargo/registry", ".cargo/toolchain", "containers-by-hand/target"] {
-        fs::create_dir_all(home.join(directory)).context("making the stage's home directory")?;
+        lab::as_owner(&repo::root(), || Ok(fs::create_dir_all(home.join(directory))?))
+            .context("making the stage's home directory")?;
     }
     clear()?;
     let dirty = marker().exists();
