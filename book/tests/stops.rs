@@ -4,9 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail as tests do")]
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 
@@ -16,11 +14,10 @@ use lab::{CannotRun, Chapter};
 /// `cargo check` or `cargo build` in a crate of its own, with the versions of this workspace.
 fn cargo(verb: &str, files: &BTreeMap<PathBuf, String>, directory: &Path) -> Result<(), String> {
     learner::write(files, directory).unwrap();
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args([verb, "--quiet", "--offline"]).current_dir(directory);
+    let mut cargo = lab::cargo_as_owner(directory).unwrap();
+    cargo.args([verb, "--quiet", "--offline"]);
     cargo.env("CARGO_TARGET_DIR", directory.join("target")).env("CARGO_TERM_COLOR", "never");
     cargo.env_remove("RUSTFLAGS");
-    repo::as_owner(&mut cargo, directory).unwrap();
     let output = cargo.output().unwrap();
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
@@ -29,8 +26,8 @@ fn cargo(verb: &str, files: &BTreeMap<PathBuf, String>, directory: &Path) -> Res
 #[test]
 fn what_learners_have_typed_compiles_and_passes() {
     let directory = repo::root().join("target/learner");
-    fs::create_dir_all(&directory).unwrap();
-    fs::copy(repo::root().join("Cargo.lock"), directory.join("Cargo.lock")).unwrap();
+    let lock = repo::read(&repo::root().join("Cargo.lock")).unwrap();
+    repo::write(&directory.join("Cargo.lock"), &lock).unwrap();
     every_stop(&directory);
     every_chapter(&directory);
 }

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use book::page::Page;
 use book::transcript::{self, Bless, Outcome};
-use book::{stage, sudo};
+use book::{repo, stage, sudo};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 fn main() -> ExitCode {
@@ -74,7 +74,8 @@ fn ready() -> Result<(), Failed> {
             return emulated();
         }
         let path = stage::store().with_extension("lock");
-        let lock = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let lock = lab::as_owner(&repo::root(), || Ok(File::create(&path)?));
+        let lock = lock.map_err(|error| format!("{}: {error:#}", path.display()))?;
         lock.lock().map_err(|error| format!("{}: {error}", path.display()))?;
         transcript::build().map_err(|error| format!("{error:#}"))?;
         Ok(Some(lock))

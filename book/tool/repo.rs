@@ -4,12 +4,10 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, lchown};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use nix::unistd::{Uid, User};
 
 /// The top of the repository.
 pub fn root() -> PathBuf {
@@ -26,15 +24,17 @@ pub fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
 }
 
-/// Writes a file if that changes it.
+/// Writes a file if that changes it. It is the repository's owner's, whoever runs this.
 pub fn write(path: &Path, text: &str) -> Result<()> {
     if fs::read_to_string(path).is_ok_and(|old| old == text) {
         return Ok(());
     }
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
-    }
-    fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+    lab::as_owner(&root(), || {
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
+        }
+        fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+    })
 }
 
 /// All files of the repository, tracked or new, that git does not ignore: paths below [`root`].
@@ -57,19 +57,6 @@ pub fn files() -> Result<Vec<PathBuf>> {
 /// Who owns the repository.
 pub fn owner() -> Result<u32> {
     Ok(fs::metadata(root()).context("looking at the repository")?.uid())
-}
-
-/// Lets a command that root starts run as the repository's owner, so that what it makes is theirs; the directory
-/// is given to them too.
-pub fn as_owner(command: &mut Command, directory: &Path) -> Result<()> {
-    let owner = owner()?;
-    if !Uid::effective().is_root() || owner == 0 {
-        return Ok(());
-    }
-    let user = User::from_uid(Uid::from_raw(owner))?.with_context(|| format!("no user {owner}"))?;
-    give(directory, owner)?;
-    command.uid(owner).gid(user.gid.as_raw()).env("HOME", &user.dir);
-    Ok(())
 }
 
 /// Makes a directory and all in it somebody's.

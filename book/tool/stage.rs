@@ -256,6 +256,10 @@ impl Stage {
                 }
             }
         }
+        // What is root's in there would be in the way of their `cargo clean`.
+        if let Err(error) = clear() {
+            eprintln!("clearing the stage: {error:#}");
+        }
     }
 }
 
@@ -281,14 +285,15 @@ fn user() -> Result<u32> {
     Ok(if owner == 0 { 1000 } else { owner })
 }
 
-/// Makes the home directory anew but for what cargo built in it.
-fn prepare() -> Result<()> {
-    let you = user()?;
+fn places() -> (PathBuf, PathBuf) {
     let home = store().join("home/you");
     let checkout = home.join("containers-by-hand");
-    for directory in [".cargo/registry", ".cargo/toolchain", "containers-by-hand/target"] {
-        fs::create_dir_all(home.join(directory)).context("making the stage's home directory")?;
-    }
+    (home, checkout)
+}
+
+/// Removes what a page made in the home directory, root's too; what cargo built stays.
+fn clear() -> Result<()> {
+    let (home, checkout) = places();
     for (directory, kept) in [(&home, &[".cargo", "containers-by-hand"][..]), (&checkout, &["target"][..])] {
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
@@ -303,6 +308,18 @@ fn prepare() -> Result<()> {
             removed.with_context(|| format!("removing {}", entry.path().display()))?;
         }
     }
+    Ok(())
+}
+
+/// Makes the home directory anew but for what cargo built in it.
+fn prepare() -> Result<()> {
+    let you = user()?;
+    let (home, checkout) = places();
+    for directory in [".cargo/registry", ".cargo/toolchain", "containers-by-hand/target"] {
+        lab::as_owner(&repo::root(), || Ok(fs::create_dir_all(home.join(directory))?))
+            .context("making the stage's home directory")?;
+    }
+    clear()?;
     let dirty = marker().exists();
     let files = if emulated() {
         prepare_emulated(&checkout)?;

@@ -367,7 +367,7 @@ pub fn run(page: &Page, bless: Bless) -> Result<Outcome> {
     // From here on, until all is as it was.
     let changes = !stage::emulated() && page.lines.iter().any(|line| line.contains("git apply"));
     if changes {
-        fs::write(stage::marker(), &page.name).context("noting that the checkout changes")?;
+        repo::write(&stage::marker(), &page.name).context("noting that the checkout changes")?;
     }
     let mut run = Run {
         page,

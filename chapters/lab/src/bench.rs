@@ -25,6 +25,7 @@ use place::Place;
 use programs::Programs;
 
 use crate::chapter::{Chapter, repository};
+use crate::grader::caller;
 use crate::machine::process::require_root;
 use crate::see::tell;
 
@@ -105,10 +106,11 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         cost::last(&output.join(RESULTS))
     };
-    write_all(&report, &output)?;
+    caller::as_user_for(&output, || write_all(&report, &output))?;
     tell(&format!("{}\nWritten to {}\n", report.text(), output.display()))?;
     if arguments.page {
-        write(&repository().join("book/src/benchmark.md"), &report.page())?;
+        let page = repository().join("book/src/benchmark.md");
+        caller::as_user_for(&page, || write(&page, &report.page()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

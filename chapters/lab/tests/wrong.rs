@@ -59,7 +59,8 @@ fn judged(wrong: &Wrong) -> Result<()> {
     let chapter: Chapter = number.parse().map_err(anyhow::Error::msg)?;
     let own = std::env::current_exe()?;
     // Beside this program, for a hard link needs the same file system; and below a directory of its own.
-    let directory = tempfile::tempdir_in(own.parent().context("a program is in a directory")?)?;
+    let beside = own.parent().context("a program is in a directory")?;
+    let directory = lab::as_owner(beside, || Ok(tempfile::tempdir_in(beside)?))?;
     let link = directory.path().join(&wrong.name);
     fs::hard_link(&own, &link).with_context(|| format!("linking {}", link.display()))?;
 

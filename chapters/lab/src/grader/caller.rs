@@ -1,4 +1,5 @@
-//! Whoever called: the lab becomes root to make containers, but what it builds and makes for someone is theirs.
+//! Whoever called: the lab becomes root to make containers, but what it builds and writes for someone is theirs.
+//! credentials(7), setfsuid(2).
 
 use std::env;
 use std::ffi::{CString, OsString};
@@ -7,9 +8,14 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::{panic, thread};
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::unistd::{Gid, Uid, User, geteuid, initgroups, setgid, setgroups, setuid};
+use nix::errno::Errno;
+use nix::libc;
+use nix::unistd::{
+    Gid, Uid, User, geteuid, getgrouplist, initgroups, setfsgid, setfsuid, setgid, setgroups, setuid,
+};
 use serde_json::Value;
 
 /// A user who is not root.
@@ -35,9 +41,11 @@ impl Caller {
         }
     }
 
-    /// The one whose directory it is, unless that is root.
+    /// The one whose directory it is, unless that is root. Of one that is not there, the next above it counts.
     pub(crate) fn owner(directory: &Path) -> Result<Option<Caller>> {
-        let data = fs::metadata(directory).with_context(|| format!("looking at {}", directory.display()))?;
+        let absolute = std::path::absolute(directory)?;
+        let there = absolute.ancestors().find(|path| path.exists()).unwrap_or(&absolute);
+        let data = fs::metadata(there).with_context(|| format!("looking at {}", there.display()))?;
         let other = data.uid() != 0 && geteuid().is_root();
         other.then(|| Caller::new(data.uid(), data.gid())).transpose()
     }
@@ -62,6 +70,47 @@ impl Caller {
         .and_then(|()| setuid(self.uid))
         .context("becoming the caller again")
     }
+
+    /// Does `work` on files with their rights, in a thread: what it makes is theirs, and what they may not do fails.
+    fn with_their_rights<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let theirs = || {
+            let groups = match &self.user {
+                Some(user) => getgrouplist(&CString::new(user.name.as_str())?, self.gid)?,
+                None => vec![self.gid],
+            };
+            // The C library's setgroups would change all threads; to the kernel, each has groups of its own.
+            // SAFETY: `Gid` is a gid_t, and the list is longer-lived than the call.
+            let set = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
+            Errno::result(set).context("setgroups")?;
+            setfsgid(self.gid);
+            setfsuid(self.uid); // tells no error, and the kernel has none for root
+            work()
+        };
+        let done = thread::scope(|scope| scope.spawn(theirs).join());
+        done.unwrap_or_else(|panic| panic::resume_unwind(panic))
+    }
+}
+
+/// Does `work`, which makes files at `path`, with the rights of whoever called by sudo; or, if root itself called, of the
+/// directory's owner.
+pub(crate) fn as_user_for<T: Send>(path: &Path, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    match user_for(path)? {
+        Some(user) => user.with_their_rights(work),
+        None => work(),
+    }
+}
+
+/// Does `work`, which makes files in `directory`, with the rights of its owner, so that they own them too.
+pub fn as_owner<T: Send>(directory: &Path, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    match Caller::owner(directory)? {
+        Some(user) => user.with_their_rights(work),
+        None => work(),
+    }
+}
+
+/// cargo, to be run in `directory` as its owner, with the PATH of whoever called.
+pub fn cargo_as_owner(directory: &Path) -> Result<Command> {
+    Ok(cargo(directory, Caller::owner(directory)?.as_ref()))
 }
 
 /// cargo, to be run in `directory` as `user`, with the PATH that the caller has.
@@ -94,22 +143,24 @@ pub(crate) fn cargo(directory: &Path, user: Option<&Caller>) -> Command {
 }
 
 /// Builds the crate in `directory`, as the caller, or as its owner if root itself called; returns its one program.
+/// What cargo tells meanwhile goes to stderr: it may take a minute.
 pub(crate) fn build(directory: &Path, package: Option<&str>) -> Result<PathBuf> {
     let user = user_for(directory)?;
     let mut cargo = cargo(directory, user.as_ref());
-    cargo.args(BUILD).stdout(Stdio::piped());
+    cargo.args(BUILD).stderr(Stdio::inherit());
     cargo.args(package.map(|package| format!("--package={package}")));
     let output = cargo.output().context("running cargo, which must be in PATH")?;
     ensure!(output.status.success(), "cargo build failed in {}", directory.display());
     program(&output.stdout)
 }
 
+/// Whose the things in a directory are to be, unless they are root's.
 pub(crate) fn user_for(directory: &Path) -> Result<Option<Caller>> {
     Ok(Caller::by_sudo()?.or(Caller::owner(directory)?))
 }
 
 /// So that cargo tells where the program is.
-pub(crate) const BUILD: [&str; 3] = ["build", "--quiet", "--message-format=json-render-diagnostics"];
+pub(crate) const BUILD: [&str; 2] = ["build", "--message-format=json-render-diagnostics"];
 
 /// The program that was built, from what cargo told.
 pub(crate) fn program(messages: &[u8]) -> Result<PathBuf> {

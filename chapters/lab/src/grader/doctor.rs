@@ -69,11 +69,23 @@ impl Finding {
 /// Looks at this machine and prints what it found. Succeeds if every chapter can run but the one on aufs, which
 /// few kernels have.
 pub(crate) fn examine() -> Result<ExitCode> {
+    let root = geteuid().is_root();
     let mut findings = vec![user(), kernel()];
-    findings.extend(namespaces());
+    if root {
+        findings.extend(namespaces());
+    } else {
+        // All would fail, for the one reason that is told already.
+        let what = "namespaces, overlayfs";
+        findings.push(Finding::new(what, Chapter::Run, Health::Yellow, "not tried: that takes root"));
+    }
     findings.push(propagation());
     findings.extend(controllers());
-    findings.extend([busybox(), state_directory(), overlay(), aufs(), terminal(), strace()]);
+    findings.push(busybox());
+    let mounts =
+        findings.iter().all(|finding| finding.what != "mount namespace" || finding.health == Health::Green);
+    findings.extend(root.then(state_directory));
+    findings.extend((root && mounts).then(overlay)); // else it is not overlayfs that is missing
+    findings.extend([aufs(), terminal(), strace()]);
 
     let colours = stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
     for finding in &findings {
@@ -112,11 +124,11 @@ fn user() -> Finding {
     let (what, since) = ("root", Chapter::Run);
     if geteuid().is_root() {
         Finding::new(what, since, Health::Green, "you are root, or became it by sudo")
-    } else if in_path("sudo").is_some() {
+    } else if env::var_os("LAB_NO_SUDO").is_none() && in_path("sudo").is_some() {
         Finding::new(what, since, Health::Yellow, "not root here, but there is sudo")
             .advise("nothing: `cargo run` and `cargo test` use it by themselves")
     } else {
-        Finding::new(what, since, Health::Red, "neither root nor sudo")
+        Finding::new(what, since, Health::Red, "neither root nor sudo that works here")
             .advise("become root (su -), or use the classroom VM: see vagrant/README.md")
     }
 }
@@ -132,7 +144,8 @@ fn kernel() -> Finding {
     if newer { finding } else { finding.advise(&advice) }
 }
 
-/// Each namespace, by entering a new one in a thread that then ends.
+/// Each namespace, by entering a new one in a thread that then ends. What to do about a failure is said once: what keeps
+/// one from being made mostly keeps all.
 fn namespaces() -> Vec<Finding> {
     let kinds = [
         ("mount namespace", CloneFlags::CLONE_NEWNS),
@@ -142,19 +155,18 @@ fn namespaces() -> Vec<Finding> {
         ("network namespace", CloneFlags::CLONE_NEWNET),
     ];
     let advice = "inside a container? give it the right to (docker run --privileged), or use a VM";
-    kinds
+    let mut findings: Vec<_> = kinds
         .into_iter()
         .map(|(what, kind)| {
             let enter = move || unshare(kind).map(|()| "works".to_string()).context("cannot make a new one");
             let result = thread::spawn(enter).join().unwrap_or_else(|_| Err(anyhow!("the attempt panicked")));
-            Finding::tried(what, Chapter::Run, result, no_verdict_unless_root(Health::Red), advice)
+            Finding::tried(what, Chapter::Run, result, Health::Red, "")
         })
-        .collect()
-}
-
-/// Without root every attempt fails, and the failure says nothing about the machine.
-fn no_verdict_unless_root(health: Health) -> Health {
-    if geteuid().is_root() { health } else { Health::Yellow }
+        .collect();
+    if let Some(last) = findings.iter_mut().rfind(|finding| finding.health == Health::Red) {
+        last.advice = advice.to_string();
+    }
+    findings
 }
 
 fn propagation() -> Finding {
@@ -213,7 +225,7 @@ fn busybox() -> Finding {
 fn state_directory() -> Finding {
     let result = scratch().map(|scratch| format!("{}, in use or to be made", scratch.state.display()));
     let advice = "set BYHAND_ROOT to a directory that can be written to";
-    Finding::tried("state directory", Chapter::PivotRoot, result, no_verdict_unless_root(Health::Red), advice)
+    Finding::tried("state directory", Chapter::PivotRoot, result, Health::Red, advice)
 }
 
 /// A directory on the file system that the state directory is or will be on.
@@ -253,7 +265,7 @@ fn overlay() -> Finding {
     };
     let advice = "modprobe overlay; or, if the state directory is itself on an overlay (a container), on NFS \
                   or on a shared folder, set BYHAND_ROOT to a directory on a local disk";
-    Finding::tried("overlayfs", Chapter::Overlay, attempt(), no_verdict_unless_root(Health::Red), advice)
+    Finding::tried("overlayfs", Chapter::Overlay, attempt(), Health::Red, advice)
 }
 
 fn aufs() -> Finding {

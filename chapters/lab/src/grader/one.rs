@@ -199,6 +199,7 @@ fn separate(check: &Check, chapter: Chapter, runtime: &Path, cell: &[PathBuf], r
 fn first(check: &Check, chapter: Chapter, runtime: &Path, run_limit: u64) -> Result<()> {
     die_with_parent()?;
     sandbox::begin()?;
+    sandbox::can_execute(runtime)?;
     // SAFETY: as above.
     let check = match unsafe { fork() }.context("forking")? {
         ForkResult::Parent { child } => child,

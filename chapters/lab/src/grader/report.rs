@@ -97,14 +97,17 @@ pub(crate) fn report(arguments: &Arguments) -> Result<ExitCode> {
         rows.push(row);
     }
     if let Some(file) = &arguments.csv {
-        fs::write(file, csv(&rows, &chapters, checks.len()))
-            .with_context(|| format!("writing {}", file.display()))?;
+        write(file, &csv(&rows, &chapters, checks.len()))?;
     }
     if let Some(file) = &arguments.html {
-        let page = html(&rows, &chapters, checks.len());
-        fs::write(file, page).with_context(|| format!("writing {}", file.display()))?;
+        write(file, &html(&rows, &chapters, checks.len()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn write(file: &Path, text: &str) -> Result<()> {
+    let written = caller::as_user_for(file, || Ok(fs::write(file, text)?));
+    written.with_context(|| format!("writing {}", file.display()))
 }
 
 /// The chapters that the checks are of, how many each has, and its name.
@@ -149,7 +152,7 @@ fn build(directory: &Path, builds: &Path, limit: u64) -> Result<PathBuf> {
     }
     let (output, mut errors) = (tempfile::tempfile()?, tempfile::tempfile()?);
     let mut cargo = caller::cargo(directory, user.as_ref());
-    cargo.args(caller::BUILD).arg("--target-dir").arg(&target);
+    cargo.args(caller::BUILD).args(["--quiet", "--target-dir"]).arg(&target);
     cargo.stdout(output.try_clone()?).stderr(errors.try_clone()?);
     std::os::unix::process::CommandExt::process_group(&mut cargo, 0);
     let mut child = cargo.spawn().context("running cargo, which must be in PATH")?;

@@ -17,6 +17,7 @@ use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod, umask};
+use nix::unistd::{AccessFlags, access};
 
 use crate::grader::cell::HOST;
 use crate::machine::mounts::{self, Mount, bind, rebind, tmpfs};
@@ -184,4 +185,12 @@ pub(crate) fn begin() -> Result<()> {
         unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
     }
     std::env::set_current_dir(TEMPORARY).context("changing directory")
+}
+
+/// Else every check would be red, and for a reason that is not the runtime's.
+pub(crate) fn can_execute(program: &Path) -> Result<()> {
+    access(program, AccessFlags::X_OK).with_context(|| {
+        let path = program.display();
+        format!("{path} cannot be executed there (its /dev, /proc and cgroups are its own, and other mounts are as here, noexec too)")
+    })
 }
