@@ -17,8 +17,6 @@ use log::{debug, error, warn};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, umount2};
 
-const FILESYSTEM: &str = "aufs";
-
 /// What is mounted, for the mount table: nothing that has a name.
 const SOURCE: &str = "none";
 
@@ -59,7 +57,7 @@ impl Workspace {
         let mounted = if options.len() > LONGEST_OPTIONS {
             Err(Errno::E2BIG)
         } else {
-            mounts::mount(SOURCE, &mnt, FILESYSTEM, MsFlags::empty(), &options)
+            mounts::mount(SOURCE, &mnt, "aufs", MsFlags::empty(), &options)
         };
         let hint = match mounted {
             Err(Errno::ENODEV) => {
@@ -99,7 +97,7 @@ impl Drop for Workspace {
 /// a recursive delete of `mnt` at that point is how other runtimes emptied their users' volumes.
 fn remove(directory: &Path) -> Result<()> {
     let mnt = directory.join("mnt");
-    ensure_only_ours(directory)?;
+    ensure_not_covered(directory)?;
     debug!("umount2({mnt:?}, UMOUNT_NOFOLLOW)");
     match umount2(&mnt, MntFlags::UMOUNT_NOFOLLOW) {
         // EINVAL: not a mount point. ENOENT: not even made. That is so when making the workspace failed.
@@ -115,7 +113,7 @@ fn remove(directory: &Path) -> Result<()> {
 const STAYS: &str = "everything is left as it is; the next run tries again when nothing uses it any more";
 
 /// Fails if somebody has mounted something else on `mnt`, over our union or where none is: that is theirs to unmount.
-fn ensure_only_ours(directory: &Path) -> Result<()> {
+fn ensure_not_covered(directory: &Path) -> Result<()> {
     // Without links, as the kernel lists it. Not `mnt` itself: no file system is asked, for theirs may never answer.
     let mnt = match directory.canonicalize() {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()), // it could not even be made
@@ -126,7 +124,7 @@ fn ensure_only_ours(directory: &Path) -> Result<()> {
     match on_it[..] {
         [] => Ok(()),
         // The source alone tells little: many a tmpfs has no name either.
-        [only] if (only.filesystem.as_str(), only.source.as_str()) == (FILESYSTEM, SOURCE) => Ok(()),
+        [only] if (only.filesystem.as_str(), only.source.as_str()) == ("aufs", SOURCE) => Ok(()),
         [.., other] => bail!("somebody's {} is mounted on {} ({STAYS})", other.filesystem, mnt.display()),
     }
 }
