@@ -117,7 +117,7 @@ fn one(scene: &Scene<'_>, call: &Call, errno: Errno) -> Result<Aftermath> {
     if aftermath != Aftermath::RanWithError {
         scene.lab.host_unchanged(did)?;
     } else {
-        scene.lab.host_unchanged_but_leftovers(did)?;
+        scene.lab.host_unchanged_but_unions(did)?;
         // It was a step of the clean-up that failed, and the next run has to do it.
         scene.aftermath(&scene.carry_out_well()?, None)?;
         scene.host_is_as_before(did)?;

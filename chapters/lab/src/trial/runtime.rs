@@ -175,15 +175,9 @@ impl Lab {
         self.before.borrow().still(did)
     }
 
-    /// The same while a container runs. With aufs, its mount is the host's, and that is all that may be new.
-    pub(crate) fn host_unchanged_while(&self, did: &str, run: &mut Running) -> Result<()> {
-        let workspace = if self.has(Chapter::Aufs) { Some(self.workspace(run)?) } else { None };
-        self.before.borrow().still_but(did, &|mount| workspace.iter().any(|of| is_union(mount, of)))
-    }
-
-    /// The same after runs that were killed, or that could not undo everything. With aufs, their mounts stay on the host,
-    /// until the next run takes them away.
-    pub(crate) fn host_unchanged_but_leftovers(&self, did: &str) -> Result<()> {
+    /// The same while a container runs, or after its run was killed or could not undo everything. With aufs its mount is
+    /// the host's, and stays until the next run takes it away; that is all that may be new.
+    pub(crate) fn host_unchanged_but_unions(&self, did: &str) -> Result<()> {
         let workspaces = if self.has(Chapter::Aufs) { self.containers() } else { Vec::new() };
         self.before.borrow().still_but(did, &|mount| workspaces.iter().any(|of| is_union(mount, of)))
     }
@@ -226,7 +220,7 @@ impl Lab {
             return Err(see::differs(DID, "no process of theirs to stay", format!("{left:?}")));
         }
         if self.killed.get() && self.has(Chapter::Aufs) {
-            self.host_unchanged_but_leftovers(DID)?;
+            self.host_unchanged_but_unions(DID)?;
             return self.next_run_sweeps();
         }
         self.host_unchanged(DID)?;

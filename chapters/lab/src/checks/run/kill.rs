@@ -88,7 +88,7 @@ fn killed_at_any_moment(lab: &Lab) -> Result<()> {
             let after = format!("no process after kill -9 of run, {moment:?} after its start");
             return Err(run.differs(after, described(&left)));
         }
-        lab.host_unchanged_but_leftovers(run.line())?;
+        lab.host_unchanged_but_unions(run.line())?;
         // Nobody was left to remove the cgroups; that they are empty is all that can be asked.
         for id in ids(&run.stderr()) {
             hierarchy::sweep(&id)?;

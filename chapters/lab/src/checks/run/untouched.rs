@@ -45,13 +45,13 @@ pub(crate) const CHECKS: &[Check] = &[
 fn mounts_stay(lab: &Lab) -> Result<()> {
     let mut run = lab.sh("echo ready; cat").with(["-i"]).start()?;
     run.wrote("ready")?;
-    lab.host_unchanged_while(&format!("{} (while it ran)", run.line()), &mut run)?;
+    lab.host_unchanged_but_unions(&format!("{} (while it ran)", run.line()))?;
     let outcome = run.finish()?;
     outcome.succeeds()?;
     lab.host_unchanged(&outcome.line)?;
     let mut run = lab.sh("echo ready; sleep 1000").start()?;
     run.wrote("ready")?;
-    lab.host_unchanged_while(&format!("{} (while it ran)", run.line()), &mut run)?;
+    lab.host_unchanged_but_unions(&format!("{} (while it ran)", run.line()))?;
     lab.host_unchanged(&run.kill_command()?.line)?;
     lab.host_unchanged(&lab.run(["no-such-command"]).finish()?.line)
 }
