@@ -1,6 +1,6 @@
 //! Every console block of the book, typed into real terminals: `cargo test -p book --test transcripts -- PAGE`.
 //! With `BLESS=1`, what appears is written into the page. `BOOK_BLOCKS=v2` is for the machine that `.ci/vm/boot`
-//! starts: there it runs the blocks for cgroup v2, and only those.
+//! starts: there it runs the blocks for cgroup v2 and, if its kernel has it, for aufs; and only those.
 
 use std::fs::File;
 use std::path::Path;

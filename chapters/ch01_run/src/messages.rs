@@ -41,7 +41,9 @@ impl Log for MayBeUnread {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            let _ = writeln!(stderr(), "[{:<5} {}] {}", record.level(), record.target(), record.args());
+            // In one write(2): the child's log goes the same way at the same time.
+            let line = format!("[{:<5} {}] {}\n", record.level(), record.target(), record.args());
+            let _ = stderr().write_all(line.as_bytes());
         }
     }
 

@@ -98,7 +98,7 @@ impl Drop for Workspace {
 fn remove(directory: &Path) -> Result<()> {
     removal::ensure_nothing_on(directory)?;
     let mnt = directory.join("mnt");
-    ensure_not_covered(&mnt)?;
+    ensure_not_covered(directory)?;
     debug!("umount2({mnt:?}, UMOUNT_NOFOLLOW)");
     match umount2(&mnt, MntFlags::UMOUNT_NOFOLLOW) {
         // EINVAL: not a mount point. ENOENT: not even made. That is so when making the workspace failed.
@@ -113,16 +113,20 @@ fn remove(directory: &Path) -> Result<()> {
 /// What to tell of a workspace that cannot be removed yet.
 const STAYS: &str = "everything is left as it is; the next run tries again when nothing uses it any more";
 
-/// Fails if somebody has mounted something else over our union: that is theirs to unmount.
-fn ensure_not_covered(mnt: &Path) -> Result<()> {
-    // Without links, as the kernel lists it. It is not there if making the workspace failed.
-    let Ok(real) = mnt.canonicalize() else { return Ok(()) };
+/// Fails if somebody has mounted something else on `mnt`, over our union or where none is: that is theirs to unmount.
+fn ensure_not_covered(directory: &Path) -> Result<()> {
+    // Without links, as the kernel lists it. Not `mnt` itself: no file system is asked, for theirs may never answer.
+    let mnt = match directory.canonicalize() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()), // it could not even be made
+        real => real.with_context(|| format!("finding {}", directory.display()))?.join("mnt"),
+    };
     let mounts = mountinfo::read()?;
-    let on_it: Vec<_> = mounts.iter().filter(|mount| mount.target == real).collect();
+    let on_it: Vec<_> = mounts.iter().filter(|mount| mount.target == mnt).collect();
     match on_it[..] {
         [] => Ok(()),
-        [ours] if ours.source == SOURCE => Ok(()),
-        [.., other] => bail!("a {} is mounted on {} ({STAYS})", other.filesystem, mnt.display()),
+        // The source alone tells little: many a tmpfs has no name either.
+        [only] if (only.filesystem.as_str(), only.source.as_str()) == ("aufs", SOURCE) => Ok(()),
+        [.., other] => bail!("somebody's {} is mounted on {} ({STAYS})", other.filesystem, mnt.display()),
     }
 }
 

@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 
 use crate::chapter::Chapter::Aufs;
@@ -49,6 +50,13 @@ const ANYWHERE: &[Check] = &[
         Aufs,
         "If the umount fails, run says so and leaves the mount point and the write layer in place.",
         umount_fails,
+    )
+    .without_container(),
+    Check::new(
+        "aufs-foreign-mount",
+        Aufs,
+        "What somebody else has mounted on mnt stays, with all that is in it, and so does the workspace.",
+        foreign_mount,
     )
     .without_container(),
 ];
@@ -233,6 +241,43 @@ fn umount_fails(lab: &Lab) -> Result<()> {
     // The next run comes by later and takes it away, whether that run itself works or not.
     let outcome = lab.sh("echo ran").finish()?;
     see::same(&outcome.line, "in containers/", Vec::new(), lab.containers())
+}
+
+/// As after a run that was killed before it mounted anything: what is on `mnt` then cannot be ours.
+fn foreign_mount(lab: &Lab) -> Result<()> {
+    made_image(lab)?;
+    let rules = ["-e", "trace=mount,umount2", "-e", AS_IF_MOUNTED, "-e", "inject=umount2:error=EBUSY"];
+    let (outcome, _) = traced(lab, &rules, lab.sh("echo ran"))?;
+    let [workspace] = &lab.containers()[..] else {
+        return Err(outcome.differs("one workspace left, for its mount could not be undone"));
+    };
+    stays_mounted(lab, workspace, || Ok(lab.run(["true"]).finish()?.line))?;
+    if aufs::on_this_kernel() {
+        // Over the union of a container that goes on, and ends.
+        let mut run = lab.run(["sleep", "1000"]).start()?;
+        let workspace = lab.workspace(&mut run)?;
+        stays_mounted(lab, &workspace, || {
+            let outcome = run.kill_command()?;
+            outcome.exits(125)?.mentions("tmpfs")?;
+            Ok(outcome.line)
+        })?;
+    }
+    Ok(())
+}
+
+/// Mounts a tmpfs on the workspace's `mnt`, without a name as the union has none, and lets a run come by, and the next.
+fn stays_mounted(lab: &Lab, workspace: &Path, comes_by: impl FnOnce() -> Result<String>) -> Result<()> {
+    let mnt = workspace.join("mnt");
+    mount(Some("none"), &mnt, Some("tmpfs"), MsFlags::empty(), None::<&str>).context("mounting a tmpfs")?;
+    fs::write(mnt.join("file"), "precious\n")?;
+    let text = || fs::read_to_string(mnt.join("file")).unwrap_or_default();
+    see::same(&comes_by()?, "in the tmpfs:", "precious\n", text().as_str())?;
+    let outcome = lab.run(["true"]).finish()?;
+    outcome.mentions("tmpfs")?;
+    see::same(&outcome.line, "in the tmpfs:", "precious\n", text().as_str())?;
+    umount2(&mnt, MntFlags::empty()).context("unmounting the tmpfs")?;
+    let outcome = lab.run(["true"]).finish()?;
+    see::same(&outcome.line, "in containers/, when nothing else is mounted:", Vec::new(), lab.containers())
 }
 
 fn on_host(lab: &Lab) -> Result<()> {

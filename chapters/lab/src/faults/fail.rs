@@ -114,10 +114,10 @@ fn one(scene: &Scene<'_>, call: &Call, errno: Errno) -> Result<Aftermath> {
     if call.name != "ioctl" {
         scene.terminal_is_as_before(did)?;
     }
-    if aftermath != Aftermath::RanWithError || !scene.mounts_on_host() {
+    if aftermath != Aftermath::RanWithError {
         scene.lab.host_unchanged(did)?;
-    }
-    if aftermath == Aftermath::RanWithError {
+    } else {
+        scene.lab.host_unchanged_but_unions(did)?;
         // It was a step of the clean-up that failed, and the next run has to do it.
         scene.aftermath(&scene.carry_out_well()?, None)?;
         scene.host_is_as_before(did)?;

@@ -10,7 +10,7 @@ use nix::mount::MsFlags;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use tar::{Builder, EntryType, Header};
 
-use crate::chapter::Chapter::{Overlay, PivotRoot, Run, Volumes};
+use crate::chapter::Chapter::{Aufs, Overlay, PivotRoot, Run, Volumes};
 use crate::checks::check::Check;
 use crate::machine::mounts::{bind, rebind};
 use crate::machine::snapshot::Snapshot;
@@ -161,7 +161,7 @@ fn read_only_image(lab: &Lab) -> Result<()> {
         lab.arranged()?;
         let root = spoilt.to_str().context("the temporary directory's path is no text")?;
         let outcome = lab.sh("echo ran").with(["--rootfs", root]).finish()?;
-        if lab.has(Overlay) {
+        if lab.has(Overlay) || lab.has(Aufs) {
             outcome.succeeds()?.prints("ran\n")?;
         } else {
             outcome.refuses(&[125])?.mentions(place)?.mentions("(EROFS)")?;

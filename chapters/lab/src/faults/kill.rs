@@ -76,9 +76,7 @@ fn parent_killed_at(scene: &Scene<'_>, call: &Call) -> Result<()> {
     }
     see::same(did, "the call to be made:", true, seen.hit)?;
     scene.no_process_left(did)?;
-    if !scene.mounts_on_host() {
-        scene.lab.host_unchanged(did)?;
-    }
+    scene.lab.host_unchanged_but_unions(did)?;
     // The next run takes away what is left.
     let next = scene.carry_out_well()?;
     see::same(did, "the next run to be", Aftermath::Ran, scene.aftermath(&next, None)?)?;

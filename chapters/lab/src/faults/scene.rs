@@ -28,7 +28,7 @@ const STATUS: i32 = 7;
 /// Says how the command is confined. Its first word means that it ran; its last, that it ran to its end.
 const EVIDENCE: &str = "
     echo ran as $$; cat /proc/sys/kernel/hostname; umask; env | sort; ls /proc/self/fd;
-    grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status; cut -d ' ' -f 6 /proc/self/stat; cut -d ' ' -f 2-4 /proc/mounts | sed s/,lowerdir.*//;
+    grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status; cut -d ' ' -f 6 /proc/self/stat; cut -d ' ' -f 2-4 /proc/mounts | sed 's/,lowerdir.*//; s/,si=[0-9a-f]*//';
     for kind in mnt uts ipc pid net; do readlink /proc/self/ns/$kind | grep -qxF -e \"$0\" -e \"$1\" -e \"$2\" -e \"$3\" -e \"$4\" && echo host; done;
     cut -d : -f 3 /proc/self/cgroup | sed 's|[^/]*$||';";
 
@@ -354,11 +354,6 @@ impl<'a> Scene<'a> {
     /// Lets a run take away what one with a wrong end has left, so that the next fault starts afresh.
     pub(super) fn recover(&self) {
         let _ = self.no_process_left("").and_then(|()| self.carry_out_well());
-    }
-
-    /// Whether a container of this chapter has a mount on the host, which a killed run leaves there.
-    pub(super) fn mounts_on_host(&self) -> bool {
-        self.lab.has(Aufs)
     }
 
     /// The calls of a name that comes more often than in another run, or less often. Of many of one name, as when a

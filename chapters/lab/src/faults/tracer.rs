@@ -4,8 +4,9 @@
 //! child's third openat and leave the parent's third alone. So this tracer addresses a call by whose it is.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
 use std::mem::ManuallyDrop;
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
@@ -254,6 +255,8 @@ impl Tracer<'_> {
         } else if let Some(answer) = process.answer.take() {
             arch::answer(&mut registers, answer);
             unless_dead(arch::setregs(pid, registers))?;
+        } else if self.stand_in && process.who == Who::Parent && arch::number(&registers) == arch::READ {
+            call_it_aufs(pid, &mut registers)?;
         }
         self.go_on(pid, None)
     }
@@ -274,6 +277,23 @@ fn mounted_for(pid: Pid, arguments: [u64; 5]) -> Result<bool> {
     mount(Some("none"), target.as_str(), Some("overlay"), MsFlags::empty(), Some(options.as_str()))
         .with_context(|| format!("mounting an overlay on {target} in the place of aufs"))?;
     Ok(true)
+}
+
+/// In a mount table that `run` has just read, gives that overlay the name of what it stands in for.
+fn call_it_aufs(pid: Pid, registers: &mut arch::Registers) -> Result<()> {
+    let Ok(length @ 1..) = usize::try_from(arch::answered(registers)) else { return Ok(()) };
+    let [_, buffer, ..] = arch::arguments(registers);
+    let mut bytes = vec![0; length];
+    let memory = File::options().read(true).write(true).open(format!("/proc/{pid}/mem"));
+    let read = memory.and_then(|memory| memory.read_exact_at(&mut bytes, buffer).map(|()| memory));
+    let (Ok(memory), Ok(text)) = (read, String::from_utf8(bytes)) else { return Ok(()) }; // killed just now, or no text
+    let called = text.replace(" - overlay none ", " - aufs none ");
+    if called.len() == text.len() {
+        return Ok(());
+    }
+    memory.write_all_at(called.as_bytes(), buffer).context("changing what the run has read")?;
+    arch::answer(registers, called.len() as u64);
+    unless_dead(arch::setregs(pid, *registers))
 }
 
 /// The string, ended by a zero byte, at an address in a stopped process.
@@ -308,6 +328,7 @@ mod arch {
     pub(super) const KNOWN: bool = true;
     pub(super) const MOUNT: u64 = nix::libc::SYS_mount as u64;
     pub(super) const CLOSE: u64 = nix::libc::SYS_close as u64;
+    pub(super) const READ: u64 = nix::libc::SYS_read as u64;
 
     pub(super) fn number(registers: &Registers) -> u64 {
         registers.orig_rax
@@ -325,6 +346,11 @@ mod arch {
     pub(super) fn answer(registers: &mut Registers, value: u64) {
         registers.rax = value;
     }
+
+    /// What the kernel has answered; errors are negative.
+    pub(super) fn answered(registers: &Registers) -> i64 {
+        registers.rax.cast_signed()
+    }
 }
 
 /// On other processors the checks say that they cannot be done.
@@ -333,11 +359,13 @@ mod arch {
     use nix::errno::Errno;
     use nix::unistd::Pid;
 
+    #[derive(Clone, Copy)]
     pub(super) struct Registers;
 
     pub(super) const KNOWN: bool = false;
     pub(super) const MOUNT: u64 = u64::MAX;
     pub(super) const CLOSE: u64 = u64::MAX;
+    pub(super) const READ: u64 = u64::MAX;
 
     pub(super) fn getregs(_: Pid) -> nix::Result<Registers> {
         Err(Errno::ENOSYS)
@@ -358,4 +386,8 @@ mod arch {
     pub(super) fn skip(_: &mut Registers) {}
 
     pub(super) fn answer(_: &mut Registers, _: u64) {}
+
+    pub(super) fn answered(_: &Registers) -> i64 {
+        -1
+    }
 }

@@ -4,6 +4,11 @@ use std::fs;
 use std::process::Command;
 use std::sync::OnceLock;
 
+/// The type of what is mounted on a container's `mnt`. Without aufs that can only be what the tracer mounts in its place.
+pub(crate) fn filesystem() -> &'static str {
+    if on_this_kernel() { "aufs" } else { "overlay" }
+}
+
 /// Whether this kernel has aufs; its module is loaded if that is what it takes.
 pub(crate) fn on_this_kernel() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();

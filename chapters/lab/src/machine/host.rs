@@ -47,13 +47,19 @@ impl HostState {
 
     /// Fails if the host has changed since.
     pub(crate) fn still(&self, did: &str) -> Result<()> {
+        self.still_but(did, &|_| false)
+    }
+
+    /// Fails if the host has changed since, other than by new mounts that may be there.
+    pub(crate) fn still_but(&self, did: &str, may_be: &dyn Fn(&Mount) -> bool) -> Result<()> {
         let now = HostState::now()?;
         see::same(did, "the host's hostname to stay", &self.hostname, &now.hostname)?;
-        let lines = |from: &[Mount], without: &[Mount]| -> Vec<String> {
-            from.iter().filter(|mount| !without.contains(mount)).map(|mount| mount.line.clone()).collect()
+        let lines = |from: &[Mount], without: &[Mount], may: &dyn Fn(&Mount) -> bool| -> Vec<String> {
+            let changed = from.iter().filter(|mount| !without.contains(mount) && !may(mount));
+            changed.map(|mount| mount.line.clone()).collect()
         };
-        let appeared = lines(&now.mounts, &self.mounts);
-        let vanished = lines(&self.mounts, &now.mounts);
+        let appeared = lines(&now.mounts, &self.mounts, may_be);
+        let vanished = lines(&self.mounts, &now.mounts, &|_| false);
         if appeared.is_empty() && vanished.is_empty() {
             return Ok(());
         }

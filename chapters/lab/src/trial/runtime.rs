@@ -16,7 +16,9 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
 use crate::chapter::Chapter;
+use crate::machine::aufs;
 use crate::machine::host::{self, HostState};
+use crate::machine::mounts::Mount;
 use crate::machine::process::{Mark, Process, begin_session};
 use crate::see::{self, SOON, quoted, shown};
 use crate::trial::outcome::Outcome;
@@ -173,6 +175,21 @@ impl Lab {
         self.before.borrow().still(did)
     }
 
+    /// The same while a container runs, or after its run was killed or could not undo everything. With aufs its mount is
+    /// the host's, and stays until the next run takes it away; that is all that may be new.
+    pub(crate) fn host_unchanged_but_unions(&self, did: &str) -> Result<()> {
+        let workspaces = if self.has(Chapter::Aufs) { self.containers() } else { Vec::new() };
+        self.before.borrow().still_but(did, &|mount| workspaces.iter().any(|of| is_union(mount, of)))
+    }
+
+    /// Fails unless the next run takes away what is left of earlier ones.
+    pub(crate) fn next_run_sweeps(&self) -> Result<()> {
+        let outcome = self.run(["true"]).finish()?;
+        outcome.succeeds()?;
+        self.host_unchanged(&outcome.line)?;
+        see::same(&outcome.line, "the state directory to hold no container:", Vec::new(), self.containers())
+    }
+
     /// Processes, mounts and directories that are there at this moment and were not before.
     fn left(&self) -> Vec<String> {
         let process = |process: &Process| format!("process {} {}", process.0, process.command());
@@ -202,12 +219,21 @@ impl Lab {
                 left.iter().map(|process| format!("{} {}", process.0, process.command())).collect();
             return Err(see::differs(DID, "no process of theirs to stay", format!("{left:?}")));
         }
+        if self.killed.get() && self.has(Chapter::Aufs) {
+            self.host_unchanged_but_unions(DID)?;
+            return self.next_run_sweeps();
+        }
         self.host_unchanged(DID)?;
         if self.killed.get() {
             return Ok(());
         }
         see::same(DID, "the state directory to hold no container:", Vec::new(), self.containers())
     }
+}
+
+/// Whether it is the mount that a container with this workspace has on the host.
+fn is_union(mount: &Mount, workspace: &Path) -> bool {
+    mount.filesystem == aufs::filesystem() && Path::new(&mount.point) == workspace.join("mnt")
 }
 
 /// A run to be: what to start, and how.

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use crate::chapter::Chapter;
 use crate::see::cannot_run;
 use crate::trial::outcome::Outcome;
 use crate::trial::runtime::{Lab, Run};
@@ -53,6 +54,9 @@ pub(crate) fn each_failing_of<'a>(lab: &'a Lab, name: &str, run: impl Fn() -> Ru
             outcome.refuses(&[125])?;
         } else {
             outcome.exits(125)?.prints("")?;
+            if lab.has(Chapter::Aufs) {
+                lab.next_run_sweeps()?; // or the mount that is still there would be unmounted in the next round
+            }
         }
     }
     Err(cannot_run(format!("there are more than {MOST} calls of {name}")))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
@@ -56,6 +56,14 @@ fn dies_with_run(lab: &Lab) -> Result<()> {
     }
 }
 
+const MOMENTS: u32 = 50;
+
+/// The last of these moments comes when a run of `true` has just ended, but no earlier, for some do nothing for so long;
+const QUICKEST: Duration = Duration::from_millis(20);
+
+/// and no later, for the check has to end.
+const SLOWEST: Duration = Duration::from_millis(500);
+
 fn killed_at_any_moment(lab: &Lab) -> Result<()> {
     lab.runtime_was_killed();
     // The image is made once before, so that the moments fall on the making of containers.
@@ -65,19 +73,22 @@ fn killed_at_any_moment(lab: &Lab) -> Result<()> {
     if limits {
         options.extend(["-m", "64m"]);
     }
-    for moment in 0..50 {
+    // Before, during and after all that run does, however quick this machine is.
+    let begun = Instant::now();
+    lab.run(["true"]).with(&options).finish()?.exits(0)?;
+    let last = begun.elapsed().clamp(QUICKEST, SLOWEST);
+    for number in 0..MOMENTS {
+        let moment = last * number / (MOMENTS - 1);
         let mut run = lab.run(["sleep", "1000"]).with(&options).start()?;
-        // 0 to 20 ms in steps of 0.4: before, during and after all that run does.
-        thread::sleep(Duration::from_micros(400 * moment));
+        thread::sleep(moment);
         run.signal(Signal::SIGKILL);
         see::wait_for(SOON, || run.ended())?;
         let left = lab.mark().gone(SOON);
         if !left.is_empty() {
-            let after =
-                format!("no process after kill -9 of run, {} microseconds after its start", 400 * moment);
+            let after = format!("no process after kill -9 of run, {moment:?} after its start");
             return Err(run.differs(after, described(&left)));
         }
-        lab.host_unchanged(run.line())?;
+        lab.host_unchanged_but_unions(run.line())?;
         // Nobody was left to remove the cgroups; that they are empty is all that can be asked.
         for id in ids(&run.stderr()) {
             hierarchy::sweep(&id)?;

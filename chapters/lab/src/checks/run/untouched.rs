@@ -8,7 +8,6 @@ use nix::mount::MsFlags;
 
 use crate::chapter::Chapter::Run;
 use crate::checks::check::Check;
-use crate::machine::host::HostState;
 use crate::machine::mounts::propagation;
 use crate::see;
 use crate::trial::runtime::Lab;
@@ -44,18 +43,17 @@ pub(crate) const CHECKS: &[Check] = &[
 
 /// Compares the mount table before, during and after a run that ends by itself, and one that fails.
 fn mounts_stay(lab: &Lab) -> Result<()> {
-    let before = HostState::now()?;
     let mut run = lab.sh("echo ready; cat").with(["-i"]).start()?;
     run.wrote("ready")?;
-    before.still(&format!("{} (while it ran)", run.line()))?;
+    lab.host_unchanged_but_unions(&format!("{} (while it ran)", run.line()))?;
     let outcome = run.finish()?;
     outcome.succeeds()?;
-    before.still(&outcome.line)?;
+    lab.host_unchanged(&outcome.line)?;
     let mut run = lab.sh("echo ready; sleep 1000").start()?;
     run.wrote("ready")?;
-    before.still(&format!("{} (while it ran)", run.line()))?;
-    before.still(&run.kill_command()?.line)?;
-    before.still(&lab.run(["no-such-command"]).finish()?.line)
+    lab.host_unchanged_but_unions(&format!("{} (while it ran)", run.line()))?;
+    lab.host_unchanged(&run.kill_command()?.line)?;
+    lab.host_unchanged(&lab.run(["no-such-command"]).finish()?.line)
 }
 
 fn host_mounts_shared(lab: &Lab) -> Result<()> {
