@@ -29,8 +29,7 @@ pub(crate) const CHECKS: &[Check] = &[
         PivotRoot,
         "In a chroot whose root is no mount point, run works, or says in one line that this is why it cannot.",
         chroot_says_so,
-    )
-    .without_container(),
+    ),
     Check::new(
         "rootfs-empty",
         PivotRoot,
