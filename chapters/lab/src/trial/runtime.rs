@@ -359,7 +359,7 @@ impl Run<'_> {
             child,
             stdout: file("stdout"),
             stderr: file("stderr"),
-            program: lab.program.clone(),
+            command: self.arguments,
             mark,
             longest: lab.terms.longest,
         })
