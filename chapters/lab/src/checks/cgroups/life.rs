@@ -11,10 +11,10 @@ use crate::chapter::Chapter::Cgroups;
 use crate::checks::check::Check;
 use crate::machine::hierarchy;
 use crate::machine::mounts::{self, bind, rebind};
-use crate::see;
+use crate::see::{self, CannotRun};
 use crate::trial::outcome::Outcome;
 use crate::trial::runtime::Lab;
-use crate::trial::strace::traced;
+use crate::trial::strace::{MOUNTS, traced};
 
 pub(crate) const CHECKS: &[Check] = &[
     Check::new(
@@ -157,6 +157,8 @@ fn cgroup_gone(lab: &Lab) -> Result<()> {
         "exit 7",
         "sleep 1000 & sleep 1000 & exit 0",
         "sh -c 'trap \"\" TERM; sleep 1000' & exit 3",
+        // Killed for its memory: all of a block is read before it is written.
+        "dd if=/dev/zero of=/dev/null count=1 bs=400000000 2> /dev/null",
     ] {
         none_with(&lab.sh(script).with(options).finish()?, &limit)?;
     }
@@ -165,6 +167,19 @@ fn cgroup_gone(lab: &Lab) -> Result<()> {
         let outcome = lab.run([command]).with(options).finish()?;
         outcome.refuses(&[126, 127])?;
         none_with(&outcome, &limit)?;
+    }
+    // A container that could not be made, for the hostname is too long, and for the kernel says no.
+    let outcome = lab.run(["true"]).with(options).with(["--hostname", &"x".repeat(65)]).finish()?;
+    outcome.refuses(&[125])?;
+    none_with(&outcome, &limit)?;
+    for call in ["sethostname", MOUNTS] {
+        let rule = format!("inject={call}:error=EPERM:when=1");
+        let run = lab.run(["true"]).with(options);
+        match traced(lab, &["-e", &rule], run) {
+            Ok((outcome, _)) => none_with(&outcome, &limit)?,
+            Err(error) if error.is::<CannotRun>() => {} // no strace here: the rest is worth a check, too
+            Err(error) => return Err(error),
+        }
     }
     // And one that was ended, by a signal to it or to run.
     let mut run = idle(lab, &options)?;
