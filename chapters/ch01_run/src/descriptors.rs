@@ -1,11 +1,13 @@
 //! What the command may read, and what it must not inherit: dup(2), close(2), proc_pid_fd(5).
 
 use std::fs::{self, File};
+use std::io::{stderr, stdin, stdout};
 use std::os::fd::RawFd;
 
 use anyhow::{Context, Result, ensure};
 use log::debug;
 use nix::errno::Errno;
+use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{close, dup2_stdin};
 
 /// Closes every descriptor but 0, 1 and 2: our own, and those that our caller let us inherit without knowing. Refuses
@@ -15,13 +17,11 @@ use nix::unistd::{close, dup2_stdin};
 /// out: a link in the image to `/proc/self/fd/4/..` leads to where it was opened. That execve(2) would close
 /// it is too late, because it follows its path first.
 pub fn close_others() -> Result<()> {
-    for (fd, name) in ["stdin", "stdout", "stderr"].into_iter().enumerate() {
-        // One that is closed is none.
-        let is_directory = fs::metadata(format!("/proc/self/fd/{fd}")).is_ok_and(|data| data.is_dir());
-        ensure!(
-            !is_directory,
-            "{name} is a directory, from which the container could reach the host's files"
-        );
+    let standard = [("stdin", fstat(stdin())), ("stdout", fstat(stdout())), ("stderr", fstat(stderr()))];
+    for (name, data) in standard {
+        let mode = data.with_context(|| format!("looking at {name}"))?.st_mode;
+        let is_directory = mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits();
+        ensure!(!is_directory, "{name} is a directory, and would lead the container to the host's files");
     }
     let mut open = Vec::new();
     for entry in fs::read_dir("/proc/self/fd").context("listing open descriptors")? {

@@ -77,11 +77,11 @@ fn remove_with_others(path: &Path) -> Result<()> {
     fs::remove_dir(path).with_context(context)
 }
 
-fn first_directory(here: &File) -> Result<Option<OsString>> {
+fn first_directory(here: &File) -> Result<Option<Found>> {
     for entry in fs::read_dir(path_to(here)).context("listing it")? {
         let entry = entry.context("listing it")?;
         if entry.file_type().context("listing it")?.is_dir() {
-            return Ok(Some(entry.file_name()));
+            return Ok(Some(Found::open(here, entry.file_name())?));
         }
     }
     Ok(None)
@@ -102,29 +102,63 @@ pub fn path_to(open: &File) -> PathBuf {
     format!("/proc/self/fd/{}", open.as_raw_fd()).into()
 }
 
+/// A directory that was found in another one, and is open.
+#[derive(Debug)]
+pub struct Found {
+    /// Its name there.
+    pub name: OsString,
+    /// The directory itself.
+    pub open: File,
+}
+
+impl Found {
+    /// Opens what has this name in the open directory `here`.
+    pub fn open(here: &File, name: OsString) -> Result<Found> {
+        let open = open_directory(&path_to(here).join(&name)).with_context(|| format!("opening {name:?}"))?;
+        Ok(Found { name, open })
+    }
+}
+
 /// Removes all directories below an open one, the innermost first. `visit` is called in each, perhaps more than once: it
 /// sees to what else is in there, and says which directory to go on to.
 ///
 /// Few files are open at a time, and paths begin at an open one. So it does not matter how deep directories are, how long
 /// their names, and how few files we may have open; and no name that somebody changes meanwhile leads us elsewhere.
-pub fn remove_below(top: File, visit: impl Fn(&File) -> Result<Option<OsString>>) -> Result<()> {
+pub fn remove_below(top: File, visit: impl Fn(&File) -> Result<Option<Found>>) -> Result<()> {
     let identity = |open: &File| open.metadata().map(|data| (data.dev(), data.ino()));
     let mut here = top;
     let mut way = Vec::new();
     loop {
-        if let Some(name) = visit(&here)? {
-            let below = open_directory(&path_to(&here).join(&name));
-            let below = below.with_context(|| format!("opening {name:?}"))?;
-            way.push((identity(&here).context("looking at a directory")?, name));
-            here = below;
-        } else {
-            let Some((above, name)) = way.pop() else { return Ok(()) };
-            here = open_directory(&path_to(&here).join("..")).context("opening the directory above")?;
-            let is_same = identity(&here).context("looking at a directory")? == above;
+        if let Some(found) = visit(&here)? {
+            way.push((identity(&here).context("looking at a directory")?, found.name));
+            here = found.open;
+            continue;
+        }
+        if way.is_empty() {
+            return Ok(());
+        }
+        // Up, and further up as long as what we come to had nothing else in it.
+        let mut must_be_empty = true;
+        while let Some((above, name)) = way.pop() {
+            let up = open_directory(&path_to(&here).join("..")).context("opening the directory above")?;
+            let is_same = identity(&up).context("looking at a directory")? == above;
             ensure!(is_same, "{name:?} was moved away while we were in it");
-            let path = path_to(&here).join(&name);
+            let path = path_to(&up).join(&name);
             debug!("rmdir({path:?})");
-            fs::remove_dir(path).with_context(|| format!("removing {name:?}"))?;
+            match fs::remove_dir(path) {
+                Err(error) if !must_be_empty && has_more(&error) => {
+                    way.push((above, name));
+                    break;
+                }
+                removed => removed.with_context(|| format!("removing {name:?}"))?,
+            }
+            here = up;
+            must_be_empty = false;
         }
     }
+}
+
+/// Whether a directory could not be removed because there is something in it: a cgroup says so with EBUSY.
+fn has_more(error: &io::Error) -> bool {
+    [ErrorKind::DirectoryNotEmpty, ErrorKind::ResourceBusy].contains(&error.kind())
 }

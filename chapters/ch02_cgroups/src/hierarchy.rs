@@ -42,16 +42,19 @@ pub fn find(controllers: &[&'static str]) -> Result<Vec<Hierarchy>> {
     if controllers.is_empty() {
         return Ok(Vec::new());
     }
-    let mut mounts = mountinfo::read()?;
-    mounts.retain(|mount| mount.filesystem.starts_with("cgroup") && mount.is_visible());
+    let mounts = mountinfo::read()?;
     let mut found: Vec<Hierarchy> = Vec::new();
     for controller in controllers {
         let on_v1 = |mount: &&Mount| {
-            mount.filesystem == "cgroup" && mount.super_options.split(',').any(|option| option == *controller)
+            mount.filesystem == "cgroup"
+                && mount.super_options.split(',').any(|option| option == *controller)
+                && mount.is_visible()
         };
         let on_v2 = |mount: &&Mount| {
             let offered = || fs::read_to_string(mount.target.join("cgroup.controllers")).unwrap_or_default();
-            mount.filesystem == "cgroup2" && offered().split_whitespace().any(|name| name == *controller)
+            mount.filesystem == "cgroup2"
+                && mount.is_visible()
+                && offered().split_whitespace().any(|name| name == *controller)
         };
         let (mount, version) = if let Some(mount) = mounts.iter().find(on_v1) {
             (mount, Version::V1)

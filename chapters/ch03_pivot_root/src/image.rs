@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Read};
+use std::mem::forget;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -70,6 +71,7 @@ pub fn busybox(state_directory: &Path) -> Result<PathBuf> {
     set_mode(&unfinished.0, 0o755)?;
     debug!("rename({:?}, {image:?})", unfinished.0);
     fs::rename(&unfinished.0, &image).with_context(|| format!("renaming {:?} to {image:?}", unfinished.0))?;
+    forget(unfinished); // it is finished, and what has the name by now is another run's
     Ok(image)
 }
 

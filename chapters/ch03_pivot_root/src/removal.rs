@@ -1,21 +1,24 @@
 //! Deleting without crossing a mount or following a link, so that nobody's data goes with ours: unlinkat(2), rmdir(2).
 
-use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{ErrorKind, Read};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use ch02_cgroups::files::{open_directory, path_to, remove_below};
+use ch02_cgroups::files::{Found, open_directory, path_to, remove_below};
 use log::debug;
 
 /// Removes a directory and all that is in it; no error if there is none.
 pub fn remove_tree(path: &Path) -> Result<()> {
-    debug!("removing {path:?} and all that is in it");
-    match empty(path) {
-        Err(error) if is_absent(&error) => Ok(()),
-        emptied => emptied.and_then(|()| remove_directory(path)),
+    debug!("rmdir({path:?})");
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+            empty(path)?;
+            remove_directory(path)
+        }
+        removed => removed.with_context(|| format!("removing {}", path.display())),
     }
 }
 
@@ -51,31 +54,41 @@ pub fn empty(path: &Path) -> Result<()> {
     let top = open_directory(path).with_context(context)?;
     let above = open_directory(&path.join("..")).with_context(context)?;
     let ours = mount_of(&above).with_context(context)?;
-    let visit = |here: &File| {
-        ensure!(mount_of(here)? == ours, "something is mounted there, and left as it is");
-        clear(here)
-    };
-    remove_below(top, visit).with_context(context)
+    ensure_on(&ours, &top).with_context(context)?;
+    remove_below(top, |here| clear(here, &ours)).with_context(context)
 }
 
-/// Removes the files of a directory, and the directories that are empty. Returns the name of one that is not.
-fn clear(here: &File) -> Result<Option<OsString>> {
+/// Removes the files of a directory, and the directories that are empty. Returns one that is not.
+fn clear(here: &File, ours: &str) -> Result<Option<Found>> {
     for entry in fs::read_dir(path_to(here)).context("listing a directory")? {
         let entry = entry.context("listing a directory")?;
         let is_directory = entry.file_type().context("listing a directory")?.is_dir();
         let removed = if is_directory { fs::remove_dir(entry.path()) } else { fs::remove_file(entry.path()) };
         match removed {
-            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => return Ok(Some(entry.file_name())),
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+                let found = Found::open(here, entry.file_name())?;
+                ensure_on(ours, &found.open).with_context(|| format!("going into {:?}", found.name))?;
+                return Ok(Some(found));
+            }
             removed => removed.with_context(|| format!("removing {:?}", entry.file_name()))?,
         }
     }
     Ok(None)
 }
 
+/// Fails if an open directory is of another mount than `ours`.
+fn ensure_on(ours: &str, open: &File) -> Result<()> {
+    ensure!(mount_of(open)? == ours, "something is mounted there, and left as it is");
+    Ok(())
+}
+
 /// The number of the mount that an open file was reached through: proc_pid_fdinfo(5).
 fn mount_of(open: &File) -> Result<String> {
     let path = format!("/proc/self/fdinfo/{}", open.as_raw_fd());
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    let mut text = [0; 256]; // a few short lines
+    let read = File::open(&path).and_then(|mut file| file.read(&mut text));
+    let length = read.with_context(|| format!("reading {path}"))?;
+    let text = String::from_utf8_lossy(&text[..length]);
     let line = text.lines().find_map(|line| line.strip_prefix("mnt_id:"));
     Ok(line.with_context(|| format!("{path} names no mount"))?.trim().to_string())
 }
@@ -88,8 +101,4 @@ pub fn remove_directory(path: &Path) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         removed => removed.with_context(|| format!("removing {}", path.display())),
     }
-}
-
-fn is_absent(error: &anyhow::Error) -> bool {
-    error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == ErrorKind::NotFound)
 }

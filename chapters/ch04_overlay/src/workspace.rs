@@ -1,17 +1,21 @@
-//! A workspace for each container: upper, work and merged. mkdir(2), symlink(2), pid_namespaces(7).
+//! A workspace for each container: upper, work and merged. mkdir(2), setns(2), mount_namespaces(7).
 
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
+use std::io::Read;
 use std::mem::ManuallyDrop;
-use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use ch02_cgroups::lock;
 use ch03_pivot_root::{removal, state};
 use log::{debug, error, warn};
-use nix::unistd::Pid;
+use nix::fcntl::{OFlag, openat};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::Mode;
 
 /// The directory `containers/<id>` with `upper`, `work` and `merged` in it. Dropped, it is removed; its mount is
 /// not its own to undo, for it was made in the container's mount namespace and ends with that.
@@ -54,18 +58,6 @@ impl Workspace {
         self.directory.join("merged")
     }
 
-    /// Notes down which PID namespace the container has, of which `pid` is a process. If this run is killed and a
-    /// process of the container outlives it, nobody takes the files away under it.
-    ///
-    /// The note is a link, as the one in /proc that it copies: made in one step, so that nobody ever reads half of it.
-    pub fn note_pid_namespace(&self, pid: Pid) -> Result<()> {
-        let namespace = format!("/proc/{pid}/ns/pid");
-        let target = fs::read_link(&namespace).with_context(|| format!("reading {namespace}"))?;
-        let note = self.directory.join("pid_namespace");
-        debug!("symlink({target:?}, {note:?})");
-        symlink(&target, &note).with_context(|| format!("linking {}", note.display()))
-    }
-
     /// Removes the workspace, and tells what Drop could not: why it failed.
     pub fn remove(self) -> Result<()> {
         remove(&ManuallyDrop::new(self).directory) // so that Drop does not try again
@@ -83,13 +75,14 @@ impl Drop for Workspace {
 fn remove(directory: &Path) -> Result<()> {
     // By rmdir and first: this is where a mount would be, if anything had gone wrong.
     removal::remove_directory(&directory.join("merged"))?;
-    removal::remove_parts(directory, &["upper", "work", "pid_namespace"])
+    removal::remove_parts(directory, &["upper", "work"])
 }
 
-/// Removes the workspaces of runs that were killed. The kernel has long unmounted them.
+/// Removes the workspaces of runs that were killed. The kernel has long unmounted them, unless a process of the container
+/// lives: one that has given up root may have outlived its run, and then the files are not ours to take away.
 pub fn remove_leftovers(state_directory: &Path) -> Result<()> {
     lock::for_each_abandoned(&state_directory.join("containers"), |directory| {
-        if !has_ended(directory)? {
+        if is_mounted_somewhere(directory)? {
             warn!("{} belongs to a container that outlived its run", directory.display());
         } else if let Err(error) = remove(directory) {
             warn!("left by a run that was killed: {error:#}");
@@ -98,29 +91,50 @@ pub fn remove_leftovers(state_directory: &Path) -> Result<()> {
     })
 }
 
-/// Whether no process of the container lives. One that has given up root may have outlived its run; of the others, which
-/// die with it, some may need a moment.
-fn has_ended(directory: &Path) -> Result<bool> {
-    // Killed before it was noted, while the container was waiting at its gate: then that has ended too.
-    let Ok(namespace) = fs::read_link(directory.join("pid_namespace")) else { return Ok(true) };
+/// Whether any mount namespace has a mount that names this directory, as a container's overlay names its layers. A
+/// container that has just been killed may need a moment to be gone.
+fn is_mounted_somewhere(directory: &Path) -> Result<bool> {
+    let name = directory.file_name().context("a container's directory has a name")?.as_encoded_bytes();
     for _ in 0..20 {
-        if !has_process(&namespace)? {
-            return Ok(true);
+        let mounts = mounts_of_all()?;
+        if !mounts.windows(name.len()).any(|part| part == name) {
+            return Ok(false);
         }
         sleep(Duration::from_millis(10));
     }
-    Ok(false)
+    Ok(true)
 }
 
-fn has_process(namespace: &Path) -> Result<bool> {
+/// The mount tables of all namespaces that processes are in, one after another.
+fn mounts_of_all() -> Result<Vec<u8>> {
+    let mut seen = HashSet::new();
+    let mut mounts = Vec::new();
     for entry in fs::read_dir("/proc").context("listing processes")? {
-        let process = entry.context("listing processes")?.path();
-        // Not all entries are processes, and some processes have just ended. One that waits to be reaped is still there,
-        // but executes no program any more.
-        let is_inside = fs::read_link(process.join("ns/pid")).is_ok_and(|other| other == namespace);
-        if is_inside && fs::read_link(process.join("exe")).is_ok() {
-            return Ok(true);
+        let namespace = entry.context("listing processes")?.path().join("ns/mnt");
+        // Not all entries are processes, and some processes have just ended.
+        if let Ok(name) = fs::read_link(&namespace)
+            && seen.insert(name)
+            && let Ok(namespace) = File::open(&namespace)
+        {
+            mounts.extend(mounts_in(namespace)?);
         }
     }
-    Ok(false)
+    Ok(mounts)
+}
+
+/// The whole mount table of a namespace. `/proc/PID/mountinfo` does not have it if that process is in a chroot: it shows
+/// what is below its root. So a thread of ours goes in, and looks from the namespace's own root.
+fn mounts_in(namespace: File) -> Result<Vec<u8>> {
+    let proc = File::open("/proc").context("opening /proc")?; // in there might be none
+    let look = move || {
+        unshare(CloneFlags::CLONE_FS)?; // setns(2) asks for a root that no other thread has too
+        setns(namespace, CloneFlags::CLONE_NEWNS)?;
+        let table =
+            openat(&proc, "thread-self/mountinfo", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let mut text = Vec::new();
+        File::from(table).read_to_end(&mut text)?;
+        Ok(text)
+    };
+    let looked: Result<Vec<u8>> = thread::spawn(look).join().unwrap_or_else(|_| bail!("the thread panicked"));
+    looked.context("looking at the mounts of another namespace")
 }

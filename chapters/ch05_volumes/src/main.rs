@@ -90,7 +90,6 @@ fn run(args: &Run) -> Result<u8> {
     };
 
     let mut container = child::spawn(namespaces::OWN, inside)?;
-    workspace.note_pid_namespace(container.pid())?;
     terminal.lend_to(container.pid(), &signals)?;
     container.start(&signals)?;
     let status = container.wait(&signals, &mut terminal)?;

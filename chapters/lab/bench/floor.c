@@ -1,7 +1,7 @@
 /* The floor: the least C program that does the kernel work of a finished `run`. What a chapter takes beyond it is
  * what our own code costs.
  *
- *     floor [-w] IMAGE STATE_DIRECTORY COMMAND [ARG...]
+ *     floor [-w] [-v SOURCE] IMAGE STATE_DIRECTORY COMMAND [ARG...]
  *
  * Five namespaces, a memory limit of 100 MB that the child joins by itself, an overlay workspace, pivot_root, /proc,
  * /dev with its nodes, exec, wait, clean up. It parses nothing, logs nothing, guards against nothing and leaves
@@ -11,6 +11,8 @@
  * cgroup in a directory for all containers, limits swap too, locks what it makes, mounts its overlay volatile, sets
  * the hostname, closes inherited descriptors, makes /dev/fd and its like, takes stdin from /dev/null, leaves the
  * session, resets signals, dies with its parent, and asks how many processes ran out of memory.
+ *
+ * With -v it mounts SOURCE on /volume, a directory that it makes for that.
  *
  * Build: cc -O2 -static -o floor floor.c
  */
@@ -43,6 +45,7 @@
 
 static int whole;
 static char **command;
+static const char *volume;
 static char directory[256], upper[300], work[300], merged[300], options[1200];
 static char cgroup[256], parent_cgroup[200];
 static const char *join_file, *limit_file, *swap_file, *swap_limit, *oom_file;
@@ -70,7 +73,7 @@ static void read_through(const char *path) {
 static int lock(const char *path) {
     int file;
     MUST(file = open(path, O_RDONLY | O_CLOEXEC));
-    MUST(flock(file, LOCK_EX));
+    MUST(flock(file, LOCK_EX | LOCK_NB));
     return file;
 }
 
@@ -104,6 +107,10 @@ static int child(void *unused) {
     if (whole)
         close_descriptors();
     MUST(chdir(merged));
+    if (volume) {
+        MUST(mkdir("volume", 0755));
+        MUST(mount(volume, "volume", NULL, MS_BIND | MS_REC, NULL));
+    }
     mkdir("proc", 0755); /* most images have them */
     mkdir("dev", 0755);
     MUST(mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL));
@@ -175,7 +182,6 @@ static void find_cgroups(void) {
     oom_file = v1 ? "memory.oom_control" : "memory.events";
     if (whole) {
         snprintf(parent_cgroup, sizeof parent_cgroup, "%s/floor", root);
-        close(lock(root));
         mkdir(parent_cgroup, 0755);
         if (!v1)
             put(parent_cgroup, "cgroup.subtree_control", "+memory");
@@ -192,19 +198,24 @@ int main(int count, char **words) {
 
     whole = count > 1 && !strcmp(words[1], "-w");
     words += whole;
-    if (count - whole < 4)
+    count -= whole;
+    if (count > 2 && !strcmp(words[1], "-v")) {
+        volume = words[2];
+        words += 2;
+        count -= 2;
+    }
+    if (count < 4)
         return 125;
     command = words + 3;
 
     find_cgroups();
-    MUST(mkdir(cgroup, 0755));
+    MUST(mkdir(cgroup, 0700));
     put(cgroup, limit_file, "104857600");
     if (whole) {
         owners[0] = lock(cgroup);
         snprintf(path, sizeof path, "%s/%s", cgroup, swap_file);
         if (access(path, F_OK) == 0)
             put(cgroup, swap_file, swap_limit);
-        close(lock(words[2]));
     }
 
     snprintf(directory, sizeof directory, "%s/%d", words[2], getpid());

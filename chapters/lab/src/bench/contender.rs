@@ -1,6 +1,6 @@
 //! Who is measured: the floor, the chapters, and other runtimes that this machine has, each doing the same.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -110,10 +110,10 @@ pub(crate) fn chapter(
     }
 }
 
-/// The floor, for an image.
-pub(crate) fn floor(name: &str, place: &Place, image: &Path, whole: bool) -> Contender {
+/// The floor, for an image, with options of its own.
+pub(crate) fn floor(name: &str, place: &Place, image: &Path, options: &[&OsStr]) -> Contender {
     let mut words: Vec<OsString> = vec![place.floor().into()];
-    words.extend(whole.then(|| "-w".into()));
+    words.extend(options.iter().map(Into::into));
     words.extend([image.into(), place.floor_state().into(), TRUE.into()]);
     Contender::new(name, place, words)
 }
@@ -122,9 +122,16 @@ pub(crate) fn floor(name: &str, place: &Place, image: &Path, whole: bool) -> Con
 pub(crate) fn all(place: &Place, programs: &Programs) -> Result<(Vec<Contender>, Vec<String>)> {
     let mut missing = Vec::new();
     let mut tried = vec![
-        floor("floor", place, &place.image(), false).tried(),
-        floor(&format!("floor, every step of chapter {}", FLOOR.name()), place, &place.image(), true).tried(),
+        floor("floor", place, &place.image(), &[]).tried(),
+        floor(
+            &format!("floor, every step of chapter {}", FLOOR.name()),
+            place,
+            &place.image(),
+            &["-w".as_ref()],
+        )
+        .tried(),
     ];
+    tried.extend(with_a_volume(place, programs)?);
     for one in Chapter::ALL {
         if one == Chapter::Aufs && !aufs::on_this_kernel() {
             missing.push(format!("{}: this kernel has no aufs", one.package()));
@@ -154,6 +161,20 @@ pub(crate) fn all(place: &Place, programs: &Programs) -> Result<(Vec<Contender>,
         }
     }
     Ok((able, missing))
+}
+
+/// The floor and its chapter once more, with a volume on a directory that the image has not got: it is made in the upper
+/// layer, and so there is more to remove.
+fn with_a_volume(place: &Place, programs: &Programs) -> Result<Vec<Result<Contender, String>>> {
+    let source = place.path("volume");
+    fs::create_dir_all(&source).with_context(|| format!("making {}", source.display()))?;
+    let named = |name: &str| format!("{name}, a volume on a new directory");
+    let of_floor = floor(&named("floor"), place, &place.image(), &["-v".as_ref(), source.as_os_str()]);
+    let spec = format!("{}:/volume", source.display());
+    let ours = programs
+        .of(FLOOR)
+        .map(|program| chapter(FLOOR, &named(FLOOR.package()), program, place, &["-v", &spec]));
+    Ok([Some(of_floor), ours].into_iter().flatten().map(Contender::tried).collect())
 }
 
 /// The runtimes that others wrote, if they are here.

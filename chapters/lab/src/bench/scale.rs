@@ -30,12 +30,12 @@ pub(crate) fn all(place: &Place, programs: &Programs, runs: usize) -> Result<Vec
     let name = Chapter::LAST.package();
     let program = programs.of(Chapter::LAST).with_context(|| format!("{name} is not built"))?;
     let ours = contender::chapter(Chapter::LAST, name, program, place, &[]);
-    let floor = contender::floor("floor", place, &place.image(), false);
+    let floor = contender::floor("floor", place, &place.image(), &[]);
     let mut figures = Vec::new();
     for count in [1, 10, 100, 1000].into_iter().filter(|count| *count <= runs * 10) {
         figures.push(one_after_another(&ours, &floor, count)?);
     }
-    let every_step = contender::floor("every step", place, &place.image(), true);
+    let every_step = contender::floor("every step", place, &place.image(), &["-w".as_ref()]);
     figures.push(at_once(&ours, &floor, &every_step, 100.min(runs * 5))?);
     figures.push(large_image(place, program, runs)?);
     figures.push(large_layer(place, program, runs.min(5))?);
@@ -136,7 +136,7 @@ fn large_image(place: &Place, program: &Path, runs: usize) -> Result<Figure> {
     for image in [&small, &large] {
         let root = image.to_str().context("the path is no text")?;
         contenders.push(contender::chapter(Chapter::LAST, "ours", program, place, &["--rootfs", root]));
-        contenders.push(contender::floor("floor", place, image, false));
+        contenders.push(contender::floor("floor", place, image, &[]));
     }
     let times = measure::all(&contenders, runs, Duration::from_millis(5))?;
     let medians: Vec<f64> = times.iter().map(|times| median(times)).collect();
