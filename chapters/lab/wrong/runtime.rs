@@ -566,7 +566,9 @@ fn unmount_below(volumes: &[Volume], root: &Path) -> Result<()> {
     let table = ch02_cgroups::mountinfo::read()?;
     for volume in volumes {
         let target = root.join(volume.target.strip_prefix("/")?);
-        for mount in table.iter().rev().filter(|mount| mount.target != target && mount.target.starts_with(&target)) {
+        for mount in
+            table.iter().rev().filter(|mount| mount.target != target && mount.target.starts_with(&target))
+        {
             umount2(&mount.target, MntFlags::MNT_DETACH)?;
         }
     }

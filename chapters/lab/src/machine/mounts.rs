@@ -70,7 +70,7 @@ impl Mount {
     }
 
     /// Whether its path leads to it. Another mount may cover it.
-    fn is_visible(&self) -> bool {
+    pub(crate) fn is_visible(&self) -> bool {
         fs::metadata(&self.point).is_ok_and(|data| data.dev() == self.device)
     }
 

@@ -215,7 +215,8 @@ impl Process {
 /// Whether someone who was asked for `command` has executed `words`. A path to the name is as good as the name.
 fn is_command(words: &[OsString], command: &[OsString]) -> bool {
     let same = |one: &OsString, other: &OsString| {
-        one == other || Path::new(one).file_name().is_some_and(|name| Some(name) == Path::new(other).file_name())
+        one == other
+            || Path::new(one).file_name().is_some_and(|name| Some(name) == Path::new(other).file_name())
     };
     if let ([name, arguments @ ..], [asked, theirs @ ..]) = (words, command)
         && same(name, asked)
@@ -228,7 +229,10 @@ fn is_command(words: &[OsString], command: &[OsString]) -> bool {
     let words: Vec<_> = words.iter().map(|word| plain(&word.to_string_lossy())).collect();
     shell == "sh" && option == "-c" && !words.is_empty() && {
         let script = plain(&script.to_string_lossy());
-        script.trim_end().strip_suffix(&words.join(" ")).is_some_and(|before| before.ends_with([' ', ';', '\n']))
+        script
+            .trim_end()
+            .strip_suffix(&words.join(" "))
+            .is_some_and(|before| before.ends_with([' ', ';', '\n']))
     }
 }
 

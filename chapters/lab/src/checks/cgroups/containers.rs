@@ -25,7 +25,9 @@ pub(super) fn file(run: &mut Running, controller: &str, name: &str) -> Result<St
 pub(super) fn own_cgroup(run: &mut Running, hierarchy: &Hierarchy) -> Result<PathBuf> {
     let cgroup = hierarchy.of_process(run.container()?)?;
     if cgroup == hierarchy.of_process(Process::this())? {
-        return Err(run.differs("a cgroup of the container's own", format!("its caller's, {}", cgroup.display())));
+        return Err(
+            run.differs("a cgroup of the container's own", format!("its caller's, {}", cgroup.display()))
+        );
     }
     Ok(cgroup)
 }

@@ -195,5 +195,9 @@ fn at_once(lab: &Lab) -> Result<()> {
         }
     }
     let did = lab.run(["sleep", "1000"]).line();
-    Err(differs(did, "the end of run with its command's", format!("{quickest:?} later, in the best of {TRIES}")))
+    Err(differs(
+        did,
+        "the end of run with its command's",
+        format!("{quickest:?} later, in the best of {TRIES}"),
+    ))
 }

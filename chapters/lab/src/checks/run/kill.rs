@@ -116,7 +116,7 @@ fn killed_before_bond(lab: &Lab) -> Result<()> {
     };
     thread::sleep(Duration::from_millis(100));
     runtime.signal(Signal::SIGKILL);
-    let left = lab.mark().gone(Duration::from_secs(5));
+    let left = lab.mark().gone(SOON);
     if left.is_empty() {
         return Ok(());
     }
