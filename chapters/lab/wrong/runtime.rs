@@ -537,6 +537,12 @@ impl Elsewhere {
 impl Drop for Elsewhere {
     fn drop(&mut self) {
         for group in &self.0 {
+            for file in ["memory.oom_control", "memory.events"] {
+                let events = fs::read_to_string(group.join(file)).unwrap_or_default();
+                if events.lines().any(|line| line.starts_with("oom_kill ") && line != "oom_kill 0") {
+                    messages::say("out of memory");
+                }
+            }
             for _ in 0..1000 {
                 remove_groups(group);
                 if !group.exists() {
@@ -566,9 +572,11 @@ fn unmount_below(volumes: &[Volume], root: &Path) -> Result<()> {
     let table = ch02_cgroups::mountinfo::read()?;
     for volume in volumes {
         let target = root.join(volume.target.strip_prefix("/")?);
-        for mount in
-            table.iter().rev().filter(|mount| mount.target != target && mount.target.starts_with(&target))
-        {
+        let of_another = |path: &Path| {
+            volumes.iter().any(|other| other.target.strip_prefix("/").is_ok_and(|own| root.join(own) == path))
+        };
+        let below = |path: &Path| path.starts_with(&target) && !of_another(path);
+        for mount in table.iter().rev().filter(|mount| below(&mount.target)) {
             umount2(&mount.target, MntFlags::MNT_DETACH)?;
         }
     }
