@@ -540,7 +540,7 @@ fn init(store: &Path, cable: OwnedFd) -> Result<()> {
 
     let home = handle(&store.join("home"))?;
     let cargo = if emulated() { None } else { Some((handle(&toolchain()?)?, handle(&registry()?)?)) };
-    let (passwd, group) = (handle(&store.join("etc/passwd"))?, handle(&store.join("etc/group"))?);
+    let etc = handle(&store.join("etc"))?;
     let program = fs::read("/proc/self/exe").context("reading this program")?;
     let made = fs::create_dir("/var/lib/byhand").is_ok();
     bind(&home, Path::new("/home"))?;
@@ -548,8 +548,11 @@ fn init(store: &Path, cable: OwnedFd) -> Result<()> {
         bind(&toolchain, &Path::new(HOME).join(".cargo/toolchain"))?;
         bind(&registry, &Path::new(HOME).join(".cargo/registry"))?;
     }
-    bind(&passwd, Path::new("/etc/passwd"))?;
-    bind(&group, Path::new("/etc/group"))?;
+    // Our passwd and group over the host's other files. Not bound on the two of the host's: useradd(8) there would rename a
+    // new file to their name, and that takes such a mount away.
+    let layers = format!("lowerdir=/proc/self/fd/{}:/etc", etc.as_raw_fd());
+    mount(Some("etc"), "/etc", Some("overlay"), MsFlags::empty(), Some(layers.as_str()))
+        .context("mounting an overlay on /etc")?;
     tmpfs("/root", "mode=700")?;
     tmpfs("/tmp", "mode=1777")?;
     tmpfs("/var/lib/byhand", "mode=755")?;

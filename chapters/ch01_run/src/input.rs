@@ -12,6 +12,8 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, dup2_stdin, fork};
 
+use crate::signals;
+
 /// The process that copies, and the pipe's end for the container. Dropped, the process is killed and reaped.
 #[derive(Debug)]
 pub struct TypedInput {
@@ -43,6 +45,19 @@ impl TypedInput {
     pub fn become_stdin(&self) -> Result<()> {
         debug!("dup2 of the pipe to 0");
         dup2_stdin(&self.pipe).context("making a pipe the command's stdin")
+    }
+
+    /// Stops the copying. Returns when nothing more is read.
+    pub fn stop(&self) -> Result<()> {
+        debug!("kill({}, SIGSTOP)", self.copier);
+        let _ = kill(self.copier, Signal::SIGSTOP); // not reaped yet, as in drop
+        signals::wait_until_stopped(self.copier)
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        debug!("kill({}, SIGCONT)", self.copier);
+        let _ = kill(self.copier, Signal::SIGCONT);
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use log::debug;
+use nix::errno::Errno;
 use nix::mount::MsFlags;
 
 /// mount(2), told in the debug log as the call that it is.
@@ -34,7 +35,9 @@ fn names(flags: MsFlags) -> String {
 /// *shared* peers: a mount made in one appears in the other. So this comes before any other mount.
 /// MS_PRIVATE ends the sharing in both directions; MS_REC does it for `/` and all that is below.
 pub fn make_private() -> Result<()> {
-    mount("", "/", "", MsFlags::MS_REC | MsFlags::MS_PRIVATE, "").context("making / private")
+    let made = mount("", "/", "", MsFlags::MS_REC | MsFlags::MS_PRIVATE, "");
+    let hint = if made == Err(Errno::EINVAL) { " (it is no mount point: is this a chroot?)" } else { "" };
+    made.with_context(|| format!("making / private{hint}"))
 }
 
 /// Mounts a new proc file system on `/proc`. It shows the PID namespace of the process that mounts it.

@@ -7,6 +7,7 @@ use log::debug;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, raise, signal, sigprocmask};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, getpid};
 
 /// What people and machines send to end a program. We pass these on to the container.
@@ -57,6 +58,17 @@ impl HeldSignals {
         debug!("kill({pid}, {signal})");
         kill(pid, signal).with_context(|| format!("stopping by {signal}"))?;
         Ok(take(&SigSet::from(Signal::SIGCONT))?.is_some())
+    }
+}
+
+/// Waits until a child that has got SIGSTOP stands still, or has ended; its end can still be waited for. Until then, a
+/// read that is under way takes what is typed. Processes that a shell in the container has started have that moment:
+/// their stop is told to their parent only.
+pub fn wait_until_stopped(child: Pid) -> Result<()> {
+    let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+    match waitid(Id::Pid(child), flags) {
+        Err(Errno::ECHILD) => Ok(()),
+        waited => waited.map(drop).with_context(|| format!("waiting for process {child}")),
     }
 }
 

@@ -11,7 +11,7 @@ use nix::unistd::{Pid, getpgid, setpgid, setsid, tcgetpgrp, tcsetpgrp};
 
 use crate::input::TypedInput;
 use crate::options::Options;
-use crate::signals::{HeldSignals, Stopped};
+use crate::signals::{self, HeldSignals, Stopped};
 
 /// What a container has to do with the caller's terminal.
 #[derive(Debug)]
@@ -83,6 +83,12 @@ impl Terminal {
     pub fn stop(&mut self, signals: &HeldSignals) -> Result<()> {
         match self {
             Terminal::Lent(loan) if loan.lent => loan.stop(signals),
+            Terminal::Copied(typed) => {
+                typed.stop()?;
+                signals.stop(Stopped::Process, Signal::SIGSTOP)?;
+                typed.go_on();
+                Ok(())
+            }
             _ => signals.stop(Stopped::Process, Signal::SIGSTOP).map(drop),
         }
     }
@@ -130,6 +136,7 @@ impl Loan {
         let modes = tcgetattr(stdin()).context("reading the terminal's modes")?;
         debug!("kill(-{group}, SIGSTOP)");
         let _ = killpg(group, Signal::SIGSTOP); // it may have ended just now, and then nobody reads
+        signals::wait_until_stopped(group)?;
         self.take_back();
         signals.stop(Stopped::Process, Signal::SIGSTOP)?;
         if self.wait_for_foreground(signals)? {

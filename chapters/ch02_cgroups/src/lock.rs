@@ -98,7 +98,7 @@ fn is_ours(path: &Path) -> Result<bool> {
         data => data.with_context(|| format!("looking at {}", path.display()))?,
     };
     let closed = data.uid() == 0 && data.mode() & 0o077 == 0;
-    Ok(path.file_name().is_some_and(is_id) && closed && (data.is_dir() || data.is_file()))
+    Ok(path.file_name().is_some_and(is_id) && closed && data.is_dir())
 }
 
 /// Twelve hex digits.

@@ -22,6 +22,19 @@ pub fn remove_tree(path: &Path) -> Result<()> {
     }
 }
 
+/// Fails if something is mounted on a directory: whatever names are in it, it is somebody's data. No error if it is not
+/// there.
+pub fn ensure_nothing_on(directory: &Path) -> Result<()> {
+    let context = || format!("removing {}", directory.display());
+    match open_directory(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        open => {
+            let above = open_directory(&directory.join("..")).with_context(context)?;
+            ensure_on(&mount_of(&above)?, &open.with_context(context)?).with_context(context)
+        }
+    }
+}
+
 /// Removes a directory with these parts in it, the directories with all that is in them. What else somebody has put there
 /// is not ours: it stays, and the directory with it, unless it is an empty directory itself.
 pub fn remove_parts(directory: &Path, parts: &[&str]) -> Result<()> {

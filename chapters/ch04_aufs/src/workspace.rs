@@ -96,6 +96,7 @@ impl Drop for Workspace {
 /// Undoes a workspace in this order, and no further than it goes. A busy mount stays, with all that is in it:
 /// a recursive delete of `mnt` at that point is how other runtimes emptied their users' volumes.
 fn remove(directory: &Path) -> Result<()> {
+    removal::ensure_nothing_on(directory)?;
     let mnt = directory.join("mnt");
     ensure_not_covered(&mnt)?;
     debug!("umount2({mnt:?}, UMOUNT_NOFOLLOW)");

@@ -73,7 +73,8 @@ impl Drop for Workspace {
 }
 
 fn remove(directory: &Path) -> Result<()> {
-    // By rmdir and first: this is where a mount would be, if anything had gone wrong.
+    removal::ensure_nothing_on(directory)?;
+    // By rmdir and before all else: this is where a mount would be, if anything had gone wrong.
     removal::remove_directory(&directory.join("merged"))?;
     removal::remove_parts(directory, &["upper", "work"])
 }

@@ -90,6 +90,11 @@ pub fn mount_all(volumes: &[Volume], root: &Path) -> Result<()> {
     for volume in volumes {
         taken.push(mount(&root, volume, &covered, &taken).with_context(|| describe(volume))?);
     }
+    // A volume may have brought what a link at /proc or /dev leads to, which led nowhere before.
+    let covered = self::covered(&root)?;
+    for (volume, path) in volumes.iter().zip(&taken) {
+        ensure_visible(path.strip_prefix(&root)?, &covered).with_context(|| describe(volume))?;
+    }
     Ok(())
 }
 

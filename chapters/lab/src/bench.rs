@@ -26,6 +26,7 @@ use programs::Programs;
 
 use crate::chapter::{Chapter, repository};
 use crate::machine::process::require_root;
+use crate::see::tell;
 
 /// What `bench` is told.
 #[derive(Debug, clap::Args)]
@@ -104,9 +105,8 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         cost::last(&output.join(RESULTS))
     };
-    print!("{}", report.text());
     write_all(&report, &output)?;
-    println!("\nWritten to {}", output.display());
+    tell(&format!("{}\nWritten to {}\n", report.text(), output.display()))?;
     if arguments.page {
         write(&repository().join("book/src/benchmark.md"), &report.page())?;
     }

@@ -5,7 +5,7 @@ pub(crate) mod check;
 mod aufs;
 mod cgroups;
 mod exercises;
-mod overlay;
+pub(crate) mod overlay;
 mod pivot_root;
 mod run;
 mod volumes;

@@ -5,6 +5,7 @@
 
 mod data;
 mod fail;
+mod foreign;
 mod hostile;
 mod kill;
 mod log;
@@ -17,7 +18,7 @@ use crate::checks::check::Check;
 
 /// The checks that let everything go wrong.
 pub fn fault_checks() -> impl Iterator<Item = &'static Check> {
-    [fail::CHECKS, kill::CHECKS, data::CHECKS, hostile::CHECKS, log::CHECKS, walls::CHECKS]
+    [fail::CHECKS, kill::CHECKS, data::CHECKS, foreign::CHECKS, hostile::CHECKS, log::CHECKS, walls::CHECKS]
         .into_iter()
         .flatten()
 }

@@ -3,6 +3,7 @@
 pub(crate) mod aufs;
 pub(crate) mod hierarchy;
 pub(crate) mod host;
+pub(crate) mod lock;
 pub(crate) mod mounts;
 pub(crate) mod process;
 pub(crate) mod snapshot;

@@ -2,11 +2,12 @@
 
 use std::ffi::OsStr;
 use std::fmt::{self, Display};
+use std::io::{ErrorKind, Write, stdout};
 use std::os::unix::ffi::OsStrExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Error, Result};
+use anyhow::{Context, Error, Result};
 
 /// How long anything that should happen soon may take on a slow machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -62,6 +63,16 @@ pub(crate) fn same<T: PartialEq + fmt::Debug>(
         return Ok(());
     }
     Err(differs(did, format!("{what} {expected:?}"), format!("{saw:?}")))
+}
+
+/// Prints what was asked for, on stdout. Not print: that panics when it cannot (`cargo lab doctor > /dev/full`). A reader
+/// who has gone (`| head -1`) has got what he wanted.
+pub(crate) fn tell(text: &str) -> Result<()> {
+    let mut out = stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        done => done.context("writing to stdout"),
+    }
 }
 
 /// Asks again and again until there is an answer, or `limit` has passed.

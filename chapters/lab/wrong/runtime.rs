@@ -11,12 +11,14 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ch01_run::errors::{self, NotStarted};
 use ch01_run::exec::{environment, exec};
 use ch01_run::options::Options;
-use ch01_run::signals::HeldSignals;
+use ch01_run::signals::{self, HeldSignals, Stopped};
 use ch01_run::terminal::Terminal;
 use ch01_run::{child, descriptors, id, inherited, messages, mounts, namespaces};
 use ch02_cgroups::cgroup::Cgroup;
@@ -30,6 +32,8 @@ use ch05_volumes::volumes::{self, Volume};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use log::LevelFilter;
 use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::{getpgrp, tcgetpgrp};
 use simple_logger::SimpleLogger;
 
 #[derive(Parser)]
@@ -83,6 +87,12 @@ fn parse() -> Result<Cli, clap::Error> {
         let matches = Cli::command().mut_subcommand("run", mixed).try_get_matches()?;
         return Cli::from_arg_matches(&matches);
     }
+    if wrong("option-once") {
+        let strict = |command: clap::Command| command.args_override_self(false);
+        return Cli::from_arg_matches(
+            &strict(Cli::command()).mut_subcommand("run", strict).try_get_matches()?,
+        );
+    }
     Cli::try_parse()
 }
 
@@ -90,8 +100,14 @@ fn run(args: &Run) -> Result<u8> {
     start_log(args)?;
     namespaces::require_root()?;
     inherited::normalize()?;
+    if wrong("size-signal") {
+        signals::set_default(Signal::SIGXFSZ)?;
+    }
     let id = id::random()?;
-    let hostname = args.options.hostname_or(&id);
+    let hostname = match &args.options.hostname {
+        Some(name) if wrong("hostname-nothing") => name,
+        _ => args.options.hostname_or(&id),
+    };
 
     let volumes = if wrong("bad-volume-ignored") {
         // gocker: a volume that cannot be parsed is left out.
@@ -108,13 +124,14 @@ fn run(args: &Run) -> Result<u8> {
         volumes::parse_all(&args.volumes)?
     };
     let state = state::root()?;
+    let _held = lock_for_all(&state)?;
     let image = match &args.rootfs {
         _ if chapter() < 3 => Path::new("/").to_path_buf(),
         Some(directory) => image::checked(directory)?,
         None => image::busybox(&state)?,
     };
 
-    workspace::remove_leftovers(&state)?;
+    remove_leftovers(&state)?;
     let volumes = if wrong("read-only-ignored") {
         // An option that it does not know; so it leaves the volume out.
         volumes.into_iter().filter(|volume| !volume.read_only).collect()
@@ -122,7 +139,12 @@ fn run(args: &Run) -> Result<u8> {
         volumes
     };
     let signals = HeldSignals::hold()?;
-    let mut terminal = Terminal::of_stdin(&args.options)?;
+    let mut terminal = if wrong("typed-stolen") && !args.options.terminal {
+        // All originals: the container has the terminal itself as its stdin.
+        Terminal::Apart
+    } else {
+        Terminal::of_stdin(&args.options)?
+    };
     let cgroup = limit(&id, args)?;
     // dockerDemo: one directory for all containers.
     let own = if wrong("fixed-directory") { "mnt" } else { &id };
@@ -134,9 +156,18 @@ fn run(args: &Run) -> Result<u8> {
     };
     let confine = || inside(args, hostname, &id, &cgroup, &image, workspace.as_ref(), &volumes, &terminal);
     let mut container = child::spawn(namespaces::OWN, confine)?;
+    if wrong("stopped-for-ever") && args.options.terminal {
+        // The kernel's own way with a job that takes the terminal, which ends only in the foreground.
+        while tcgetpgrp(io::stdin()).is_ok_and(|foreground| foreground != getpgrp()) {
+            signals.stop(Stopped::Job, Signal::SIGTTIN)?;
+        }
+    }
     terminal.lend_to(container.pid(), &signals)?;
     container.start(&signals)?;
-    let status = container.wait(&signals, &mut terminal)?;
+    // A stop and `fg` come and go, and nobody thinks of the terminal.
+    let mut unknown = Terminal::Apart;
+    let shown = if wrong("foreground-lost") && args.options.terminal { &mut unknown } else { &mut terminal };
+    let status = container.wait(&signals, shown)?;
     if wrong("ends-late") {
         // A poll in place of a wait.
         std::thread::sleep(std::time::Duration::from_millis(300));
@@ -199,6 +230,9 @@ fn inside(
         // gocker: nobody asked the kernel for this.
         nix::sys::prctl::set_pdeathsig(None)?;
     }
+    if wrong("signals-lost") {
+        lose_signals()?;
+    }
     join(id, cgroup, args)?;
     Elsewhere::join(id, args)?;
     terminal.enter()?;
@@ -214,6 +248,10 @@ fn inside(
         Some(workspace) if wrong("synced") || wrong("volatile-or-nothing") => {
             mount_synced(image, &workspace.merged())?;
             volumes::mount_all(volumes, &workspace.merged())?;
+        }
+        Some(workspace) if wrong("names-are-links") => {
+            overlay::mount(&[image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
+            mount_by_names(volumes, &workspace.merged())?;
         }
         Some(workspace) => {
             overlay::mount(&[image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
@@ -304,7 +342,19 @@ fn inside(
         messages::say(&errors::one_line(&error));
         std::process::exit(0);
     }
+    if wrong("link-is-there") && args.command.first().is_some_and(|path| fs::symlink_metadata(path).is_ok()) {
+        return Err(error.context(NotStarted::NotExecutable));
+    }
     Err(error)
+}
+
+/// Without a handler: what is held until the command is executed, the kernel drops then, for this is a process 1.
+fn lose_signals() -> Result<()> {
+    let end = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::from_iter(end)), None)?;
+    end.into_iter().try_for_each(signals::set_default)?;
+    thread::sleep(Duration::from_millis(10)); // slow enough to be hit
+    Ok(())
 }
 
 /// All originals: the end of this mount waits until the disk has all that anyone has written. Podman: it cannot be
@@ -330,6 +380,13 @@ fn stdin_from_null() -> Result<()> {
 /// The cgroup, with its limits in force.
 fn limit(id: &str, args: &Run) -> Result<Cgroup> {
     let limits = &args.limits;
+    let mut locks = Vec::new();
+    if wrong("locks-for-all") && chapter() < 3 {
+        // This book, once: one lock for all that make cgroups, on a directory that everybody can open.
+        for hierarchy in hierarchy::find(&limits.controllers())? {
+            locks.push(alone(&hierarchy)?);
+        }
+    }
     if wrong("limit-late") {
         // Made here, and limited once the child is in it.
         for hierarchy in hierarchy::find(&limits.controllers())? {
@@ -498,8 +555,8 @@ fn mount_by_joined_paths(volumes: &[Volume], root: &Path) -> Result<()> {
 /// simple_logger as it comes prints with `eprintln!`, which panics when nobody can read what it prints.
 fn start_log(args: &Run) -> Result<()> {
     if wrong("log-panics") {
-        let level = args.options.log_level.unwrap_or(LevelFilter::Warn);
-        return Ok(SimpleLogger::new().with_level(level).init()?);
+        let logger = SimpleLogger::new().with_level(LevelFilter::Warn).env();
+        return Ok(args.options.log_level.into_iter().fold(logger, SimpleLogger::with_level).init()?);
     }
     messages::start_log(args.options.log_level)
 }
@@ -579,6 +636,50 @@ fn unmount_below(volumes: &[Volume], root: &Path) -> Result<()> {
         for mount in table.iter().rev().filter(|mount| below(&mount.target)) {
             umount2(&mount.target, MntFlags::MNT_DETACH)?;
         }
+    }
+    Ok(())
+}
+
+/// This book, once: one lock for all that use the state directory, and everybody can open that one.
+fn lock_for_all(state: &Path) -> Result<Option<File>> {
+    if !wrong("locks-for-all") || chapter() < 3 {
+        return Ok(None);
+    }
+    state::make_private(state)?;
+    let directory = File::open(state)?;
+    directory.lock()?;
+    Ok(Some(directory))
+}
+
+/// This book, once: whatever is a directory in `containers/` and not locked was left by a killed run. Or, nearly as bad,
+/// whatever has an id for a name.
+fn remove_leftovers(state: &Path) -> Result<()> {
+    if !wrong("leftovers-are-all") && !wrong("removed-by-name") {
+        return workspace::remove_leftovers(state);
+    }
+    let is_id = |name: &str| name.len() == 12 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    for entry in fs::read_dir(state.join("containers")).into_iter().flatten().flatten() {
+        let wanted = wrong("leftovers-are-all") || entry.file_name().to_str().is_some_and(is_id);
+        if wanted
+            && entry.file_type()?.is_dir()
+            && let Ok(directory) = File::open(entry.path())
+            && directory.try_lock().is_ok()
+        {
+            let _ = fs::remove_dir_all(entry.path()); // its owner may be removing it too
+        }
+    }
+    Ok(())
+}
+
+/// This book, once: a volume is kept away from `/proc` and `/dev` by these names, and in this image they are links.
+fn mount_by_names(volumes: &[Volume], root: &Path) -> Result<()> {
+    if !["proc", "dev"].iter().any(|name| root.join(name).is_symlink()) {
+        return volumes::mount_all(volumes, root);
+    }
+    for volume in volumes {
+        let target = root.join(volume.target.strip_prefix("/")?);
+        fs::create_dir_all(&target)?;
+        mounts::mount(&volume.source, target, "", MsFlags::MS_BIND | MsFlags::MS_REC, "")?;
     }
     Ok(())
 }

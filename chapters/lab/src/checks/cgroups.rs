@@ -5,9 +5,10 @@ mod containers;
 mod cpu;
 mod life;
 mod memory;
+mod others;
 mod pids;
 
 use crate::checks::check::Check;
 
 pub(crate) const CHECKS: &[&[Check]] =
-    &[memory::CHECKS, cpu::CHECKS, pids::CHECKS, life::CHECKS, bad_limits::CHECKS];
+    &[memory::CHECKS, cpu::CHECKS, pids::CHECKS, life::CHECKS, bad_limits::CHECKS, others::CHECKS];

@@ -1,5 +1,7 @@
 //! Chapter 4, with overlayfs: a writable layer for each container, over an image that never changes.
 
+pub(crate) mod leftovers;
+
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::process::Command;
@@ -16,7 +18,9 @@ use crate::see::{self, cannot_run};
 use crate::trial::runtime::Lab;
 use crate::trial::strace::{each_failing, traced};
 
-pub(crate) const CHECKS: &[&[Check]] = &[&[
+pub(crate) const CHECKS: &[&[Check]] = &[LAYERS, leftovers::CHECKS];
+
+const LAYERS: &[Check] = &[
     Check::new(
         "writes-in-upper",
         Overlay,
@@ -107,7 +111,7 @@ pub(crate) const CHECKS: &[&[Check]] = &[&[
         "Where the kernel refuses a volatile overlay, the container runs on one that is not.",
         volatile_refused,
     ),
-]];
+];
 
 fn writes_in_upper(lab: &Lab) -> Result<()> {
     let mut run = lab.sh("touch /tmp/test.txt; ls /tmp; exec sleep 1000").start()?;

@@ -4,9 +4,10 @@ mod bad_root;
 mod devices;
 mod image;
 mod root;
+mod state;
 mod tarball;
 
 use crate::checks::check::Check;
 
 pub(crate) const CHECKS: &[&[Check]] =
-    &[root::CHECKS, devices::CHECKS, image::CHECKS, tarball::CHECKS, bad_root::CHECKS];
+    &[root::CHECKS, devices::CHECKS, image::CHECKS, tarball::CHECKS, bad_root::CHECKS, state::CHECKS];

@@ -1,7 +1,9 @@
 //! Chapter 1: a process in namespaces of its own, started exactly as asked, and ended with its status.
 
 mod bad_input;
+mod early;
 mod command;
+mod jobs;
 mod kill;
 mod namespaces;
 mod signals;
@@ -16,7 +18,9 @@ pub(crate) const CHECKS: &[&[Check]] = &[
     command::CHECKS,
     surroundings::CHECKS,
     signals::CHECKS,
+    early::CHECKS,
     terminal::CHECKS,
+    jobs::CHECKS,
     kill::CHECKS,
     untouched::CHECKS,
     bad_input::CHECKS,

@@ -15,6 +15,7 @@ use nix::unistd::geteuid;
 
 use crate::chapter::Chapter;
 use crate::machine::{hierarchy, host, mounts};
+use crate::see::tell;
 
 /// The oldest kernel that the chapters were tried on.
 const OLDEST_KERNEL: (u32, u32) = (5, 4);
@@ -67,7 +68,7 @@ impl Finding {
 
 /// Looks at this machine and prints what it found. Succeeds if every chapter can run but the one on aufs, which
 /// few kernels have.
-pub(crate) fn examine() -> ExitCode {
+pub(crate) fn examine() -> Result<ExitCode> {
     let mut findings = vec![user(), kernel()];
     findings.extend(namespaces());
     findings.push(propagation());
@@ -76,12 +77,12 @@ pub(crate) fn examine() -> ExitCode {
 
     let colours = stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
     for finding in &findings {
-        println!("{} {:<22} {}", mark(finding.health, colours), finding.what, finding.seen);
+        tell(&format!("{} {:<22} {}\n", mark(finding.health, colours), finding.what, finding.seen))?;
         if !finding.advice.is_empty() {
-            println!("{:30} -> {}", "", finding.advice);
+            tell(&format!("{:30} -> {}\n", "", finding.advice))?;
         }
     }
-    println!();
+    tell("\n")?;
     let mut all_run = true;
     for chapter in Chapter::ALL {
         let in_the_way: Vec<_> = findings
@@ -93,9 +94,9 @@ pub(crate) fn examine() -> ExitCode {
         all_run &= runs || chapter == Chapter::Aufs;
         let health = if runs { Health::Green } else { Health::Red };
         let reason = if runs { "runs here".to_string() } else { format!("no: {}", in_the_way.join(", ")) };
-        println!("{} {:<22} {reason}", mark(health, colours), chapter.package());
+        tell(&format!("{} {:<22} {reason}\n", mark(health, colours), chapter.package()))?;
     }
-    if all_run { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(if all_run { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn mark(health: Health, colours: bool) -> String {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use crate::checks::{by_id, checks, exercise_checks};
 use crate::grader::book::Book;
 use crate::grader::command::{alike, listed};
+use crate::see::tell;
 
 const HINTS: &str = include_str!("../../hints.md");
 
@@ -34,13 +35,13 @@ pub(crate) fn hint(arguments: &Arguments) -> Result<ExitCode> {
     };
     let hints = hints(id);
     let first = hints.first().context("this check has no hint")?;
-    println!("{id}: {}\n\n1. {first}", check.says);
-    if arguments.more || arguments.number == 2 {
-        println!("2. {}", hints.get(1).context("this check has no second hint")?);
-        println!("\nRead {}.", Book::read().section(check));
+    let more = if arguments.more || arguments.number == 2 {
+        let second = hints.get(1).context("this check has no second hint")?;
+        format!("2. {second}\n\nRead {}.", Book::read().section(check))
     } else {
-        println!("\nMore: cargo lab hint {id} 2");
-    }
+        format!("\nMore: cargo lab hint {id} 2")
+    };
+    tell(&format!("{id}: {}\n\n1. {first}\n{more}\n", check.says))?;
     Ok(ExitCode::SUCCESS)
 }
 

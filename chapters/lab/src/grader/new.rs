@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::chapter::Chapter;
 use crate::grader::caller::Caller;
-use crate::see::quoted;
+use crate::see::{quoted, tell};
 
 /// Its files, and whether they are programs. Cargo.lock is the book's own: it has the very versions that are tried.
 const FILES: [(&str, &str, bool); 8] = [
@@ -52,10 +52,10 @@ pub(crate) fn new(Arguments { path }: &Arguments) -> Result<ExitCode> {
         }
     }
     let path = path.canonicalize()?;
-    println!("{} is a crate of your own, and compiles.", path.display());
-    println!("  open:  book/src/ch01-run.md, and write what it shows");
-    println!("  try:   cd {} && cargo run -- run sh", quoted(&path));
-    println!("  check: cargo lab check 1 --runtime {}", quoted(&path));
+    tell(&format!("{} is a crate of your own, and compiles.\n", path.display()))?;
+    tell("  open:  book/src/ch01-run.md, and write what it shows\n")?;
+    tell(&format!("  try:   cd {} && cargo run -- run sh\n", quoted(&path)))?;
+    tell(&format!("  check: cargo lab check 1 --runtime {}\n", quoted(&path)))?;
     Ok(ExitCode::SUCCESS)
 }
 

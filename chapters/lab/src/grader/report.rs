@@ -18,6 +18,7 @@ use crate::grader::interrupt::interrupted;
 use crate::grader::show::counted;
 use crate::grader::verdict::{Graded, Verdict};
 use crate::grader::{caller, command};
+use crate::see::tell;
 
 /// What `report` is told.
 #[derive(Debug, clap::Args)]
@@ -78,10 +79,8 @@ pub(crate) fn report(arguments: &Arguments) -> Result<ExitCode> {
         .permissions(Permissions::from_mode(0o755))
         .tempdir()?;
     let chapters = chapters(&checks);
-    println!(
-        "{}",
-        line("submission", &chapters.iter().map(|(_, name)| name.clone()).collect::<Vec<_>>(), "all", "", "")
-    );
+    let names: Vec<_> = chapters.iter().map(|(_, name)| name.clone()).collect();
+    tell(&format!("{}\n", line("submission", &names, "all", "", "")))?;
     let mut rows = Vec::new();
     for (number, path) in arguments.submissions.iter().enumerate() {
         let start = Instant::now();
@@ -94,7 +93,7 @@ pub(crate) fn report(arguments: &Arguments) -> Result<ExitCode> {
                 }
             };
         row.seconds = start.elapsed().as_secs_f64();
-        println!("{}", text(&row, &chapters, checks.len()));
+        tell(&format!("{}\n", text(&row, &chapters, checks.len())))?;
         rows.push(row);
     }
     if let Some(file) = &arguments.csv {

@@ -10,6 +10,7 @@ use anyhow::{Result, ensure};
 
 use crate::grader::command::{self, Arguments};
 use crate::grader::interrupt::interrupted;
+use crate::see::tell;
 
 /// How often the program is looked at. Twice the same, and whoever writes it has finished.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -25,7 +26,7 @@ pub(crate) fn watch(arguments: &Arguments) -> Result<ExitCode> {
         if let Err(error) = command::graded(arguments, checks.clone(), runtime.clone()) {
             eprintln!("lab: {error:#}");
         }
-        println!("\nwaiting for a new build of {} (Ctrl-C ends this)", runtime.display());
+        tell(&format!("\nwaiting for a new build of {} (Ctrl-C ends this)\n", runtime.display()))?;
         loop {
             thread::sleep(PAUSE);
             if interrupted() {

@@ -17,11 +17,11 @@ use anyhow::{Context, Result, anyhow, ensure};
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, geteuid, gethostname, setsid};
 
 use crate::machine::mounts::{self, Mount};
-use crate::see::wait_for;
+use crate::see::{SOON, wait_for};
 
 /// The limit that marks the processes of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +129,40 @@ impl Process {
         self.parent().is_some_and(|parent| parent == ancestor || parent.descends_from(ancestor))
     }
 
+    /// Its children and theirs, each before its own. Quicker than a look at all processes of the host.
+    pub(crate) fn descendants(self) -> Vec<Process> {
+        let mut found = Vec::new();
+        for task in fs::read_dir(self.file("task")).into_iter().flatten().flatten() {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            for child in children.split_whitespace().filter_map(|number| number.parse().ok().map(Process)) {
+                found.push(child);
+                found.extend(child.descendants());
+            }
+        }
+        found
+    }
+
+    /// Stops it where it is, and waits until it stands still or has ended.
+    pub(crate) fn halt(self) -> Result<()> {
+        self.signal(Signal::SIGSTOP);
+        let still = || self.status("State").is_none_or(|state| state.starts_with(['T', 'Z', 'X']));
+        let halted = wait_for(SOON, || Ok(still().then_some(())))?;
+        halted.with_context(|| format!("process {} does not stop", self.0))
+    }
+
+    /// Whether this signal has been sent to it and waits.
+    pub(crate) fn awaits(self, signal: Signal) -> bool {
+        let bits = self.status("ShdPnd").and_then(|bits| u64::from_str_radix(&bits, 16).ok());
+        bits.is_some_and(|bits| bits >> (signal as u32 - 1) & 1 == 1)
+    }
+
+    /// Whether a tracer holds it in a call of this number.
+    pub(crate) fn is_held_in(self, call: i64) -> bool {
+        let calls = fs::read_to_string(self.file("syscall")).unwrap_or_default();
+        let held = self.status("State").is_some_and(|state| state.starts_with('t'));
+        held && calls.split_whitespace().next() == Some(&call.to_string())
+    }
+
     /// Its numbers, the host's first, then one for each PID namespace further in.
     pub(crate) fn numbers(self) -> Vec<i32> {
         let list = self.status("NSpid").unwrap_or_default();
@@ -204,6 +238,11 @@ impl Process {
         let namespace = self.namespace("pid")?;
         let with_it = |other: &Process| other.namespace("pid").is_ok_and(|theirs| theirs == namespace);
         Ok(all().into_iter().filter(with_it).filter(|process| process.lives()).map(|p| p.0).collect())
+    }
+
+    /// Sends a signal to the process group that it leads.
+    pub(crate) fn signal_group(self, signal: Signal) {
+        let _ = killpg(Pid::from_raw(self.0), signal); // as below
     }
 
     pub(crate) fn signal(self, signal: Signal) {

@@ -21,6 +21,7 @@ use crate::see::{self, SOON, shown};
 use crate::trial::runtime::Lab;
 
 pub(crate) const CTRL_C: &str = "\x03";
+pub(crate) const CTRL_D: &str = "\x04";
 pub(crate) const CTRL_Z: &str = "\x1a";
 
 /// A terminal. Its session leader is a `sh` on the host, as it would be for a user who logged in.
@@ -139,6 +140,15 @@ impl Terminal {
         let group = tcgetpgrp(&self.master).context("asking for the foreground process group")?;
         let caller = self.leader().0;
         see::same(&self.line, "the foreground process group to be the caller's,", caller, group.as_raw())
+    }
+
+    /// Waits until the caller has given the terminal to a job of its.
+    pub(crate) fn is_given_away(&self) -> Result<()> {
+        let caller = self.leader().0;
+        let other = || Ok((tcgetpgrp(&self.master)?.as_raw() != caller).then_some(()));
+        let given = see::wait_for(SOON, other)?;
+        given
+            .ok_or_else(|| see::differs(&self.line, "another foreground process group", "still the caller's"))
     }
 
     /// The shell that was started.

@@ -41,7 +41,9 @@ fn memory_limit(lab: &Lab) -> Result<()> {
     ] {
         sets(lab, &[option, size], "memory", ("memory.limit_in_bytes", bytes), ("memory.max", bytes))?;
     }
-    Ok(())
+    // Of two, the last.
+    let (twice, bytes) = (["-m", "1g", "-m", "2g"], "2147483648");
+    sets(lab, &twice, "memory", ("memory.limit_in_bytes", bytes), ("memory.max", bytes))
 }
 
 fn memory_swap(lab: &Lab) -> Result<()> {

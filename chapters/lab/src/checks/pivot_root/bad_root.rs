@@ -1,12 +1,14 @@
 //! Images and state directories that cannot be used.
 
+use std::ffi::CString;
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::libc;
-use nix::mount::MsFlags;
+use nix::mount::{MsFlags, mount};
 
 use crate::chapter::Chapter::{Overlay, PivotRoot};
 use crate::checks::check::Check;
@@ -20,6 +22,13 @@ pub(crate) const CHECKS: &[Check] = &[
         PivotRoot,
         "--rootfs of what is not there, or is a file, is refused.",
         rootfs_missing,
+    )
+    .without_container(),
+    Check::new(
+        "chroot-said",
+        PivotRoot,
+        "In a chroot whose root is no mount point, run works, or says in one line that this is why it cannot.",
+        chroot_says_so,
     )
     .without_container(),
     Check::new(
@@ -165,4 +174,41 @@ fn state_no_directory(lab: &Lab) -> Result<()> {
     let outcome = lab.sh("echo ran").finish()?;
     outcome.refuses(&[125])?;
     see::same(&outcome.line, "the file to hold", "a file", fs::read_to_string(lab.state())?.as_str())
+}
+
+/// A root like the host's, below a directory that is no mount point itself.
+fn root_without_mount(lab: &Lab) -> Result<PathBuf> {
+    let root = lab.folder("chroot")?;
+    for entry in fs::read_dir("/").context("listing /")? {
+        let entry = entry?;
+        let place = root.join(entry.file_name());
+        let kind = entry.file_type()?;
+        if kind.is_symlink() {
+            symlink(fs::read_link(entry.path())?, place)?;
+        } else if kind.is_dir() {
+            fs::create_dir(&place)?;
+            let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+            mount(Some(&entry.path()), &place, None::<&str>, flags, None::<&str>)
+                .with_context(|| format!("binding {}", entry.path().display()))?;
+        }
+    }
+    lab.arranged()?;
+    Ok(root)
+}
+
+fn chroot_says_so(lab: &Lab) -> Result<()> {
+    let root = root_without_mount(lab)?;
+    let top = CString::new(root.as_os_str().as_bytes())?;
+    let enter = move || {
+        // SAFETY: one system call, with a string that outlives it.
+        let entered = unsafe { libc::chroot(top.as_ptr()) } == 0;
+        if entered { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    };
+    let outcome = lab.sh("echo ran").prepared(enter).finish()?;
+    if outcome.status.success() {
+        outcome.succeeds()?.prints("ran\n")?;
+    } else {
+        outcome.refuses(&[125])?.mentions("chroot")?;
+    }
+    Ok(())
 }

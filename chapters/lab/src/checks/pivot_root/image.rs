@@ -1,14 +1,17 @@
 //! The busybox image: made once, whole or not at all, from the host's busybox.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
 use crate::chapter::Chapter::PivotRoot;
@@ -32,10 +35,28 @@ pub(crate) const CHECKS: &[Check] = &[
         interrupted,
     ),
     Check::new(
+        "image-file-limit",
+        PivotRoot,
+        "A first run that may not write files as long as the image's says so and keeps nothing half-made.",
+        file_limit,
+    ),
+    Check::new(
         "image-applets",
         PivotRoot,
         "Every applet that busybox --list-full names is there and is busybox; but no linuxrc, which belongs to an initrd.",
         applets,
+    ),
+    Check::new(
+        "busybox-decoys",
+        PivotRoot,
+        "What is only called busybox and comes first in PATH does not make an image that cannot run.",
+        busybox_decoys,
+    ),
+    Check::new(
+        "busybox-libraries",
+        PivotRoot,
+        "With a busybox that needs libraries the image has them, whatever LD_LIBRARY_PATH of the caller's says.",
+        busybox_libraries,
     ),
     Check::new(
         "image-umask",
@@ -102,11 +123,94 @@ fn interrupted(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+fn file_limit(lab: &Lab) -> Result<()> {
+    const SHORT: u64 = 50 * 1024;
+    let limit = || Ok(setrlimit(Resource::RLIMIT_FSIZE, SHORT, SHORT)?);
+    // The kernel's own way is SIGXFSZ, which ends a program in the middle.
+    lab.sh("echo ran").prepared(limit).finish()?.refuses(&[125])?;
+    let images = fs::read_dir(lab.state().join("images")).into_iter().flatten().flatten();
+    let kept: Vec<_> = images.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name()).collect();
+    see::same("a first run under ulimit -f 100", "no image to be kept:", Vec::<OsString>::new(), kept)?;
+    lab.run(["true"]).finish()?.succeeds()?;
+    Ok(())
+}
+
 fn applets(lab: &Lab) -> Result<()> {
     let script = "busybox --list-full | grep -v linuxrc | while read path; do
                       [ \"/$path\" -ef /bin/busybox ] || echo \"$path is not busybox\"
                   done; ls / | grep linuxrc";
     lab.sh(script).finish()?.prints("")?;
+    Ok(())
+}
+
+/// With directories first in PATH.
+fn path_with(first: &Path) -> Result<String> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let all = env::join_paths(std::iter::once(first.to_path_buf()).chain(env::split_paths(&path)))?;
+    all.into_string().ok().context("PATH is no text")
+}
+
+fn busybox_decoys(lab: &Lab) -> Result<()> {
+    for name in ["busybox", "busybox.static", "busybox-static"] {
+        for (kind, content) in [
+            ("script", "#!/bin/sh\nPATH=/usr/local/bin:/usr/bin:/bin exec busybox \"$@\"\n"),
+            ("empty", ""),
+            ("elf", "\x7fELF\x02\x01\x01\0 and nothing more"),
+            ("directory", ""),
+        ] {
+            let first = lab.folder(&format!("{kind}-{name}"))?;
+            let decoy = first.join(name);
+            if kind == "directory" {
+                fs::create_dir(&decoy)?;
+            } else {
+                fs::write(&decoy, content)?;
+                fs::set_permissions(&decoy, fs::Permissions::from_mode(0o755))?;
+            }
+            let state = lab.path(&format!("state-{kind}-{name}"));
+            let run = || lab.sh("echo ran").state(&state);
+            let outcome = run().variable("PATH", &path_with(&first)?).finish()?;
+            if outcome.status.success() {
+                outcome.succeeds()?.prints("ran\n")?;
+            } else {
+                outcome.refuses(&[125])?;
+                see::same(&outcome.line, "an image made:", false, state.join("images/busybox").exists())?;
+            }
+            // What it left, if anything, is no hindrance.
+            run().finish()?.succeeds()?.prints("ran\n")?;
+        }
+    }
+    Ok(())
+}
+
+/// The host's busybox, if it is one that is loaded with libraries: the ELF file names its loader near its start.
+fn dynamic_busybox() -> Result<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let usual = ["/bin", "/usr/bin", "/usr/local/bin"].map(PathBuf::from);
+    let has_loader = |path: &PathBuf| {
+        fs::read(path)
+            .is_ok_and(|bytes| bytes[..bytes.len().min(4096)].windows(4).any(|part| part == b"/ld-"))
+    };
+    let mut candidates = env::split_paths(&path).chain(usual).map(|directory| directory.join("busybox"));
+    candidates
+        .find(has_loader)
+        .ok_or_else(|| cannot_run("the host's busybox is static, and needs no libraries"))
+}
+
+fn busybox_libraries(lab: &Lab) -> Result<()> {
+    let busybox = dynamic_busybox()?;
+    let ldd = Command::new("ldd").arg(&busybox).output().context("running ldd")?;
+    let libraries = lab.folder("libraries")?;
+    // The loader itself has no `=>` before it, and is not looked for in this variable.
+    for library in String::from_utf8_lossy(&ldd.stdout).lines().filter_map(|line| line.split("=> ").nth(1)) {
+        let library = Path::new(library.split(' ').next().unwrap_or_default());
+        fs::copy(library, libraries.join(library.file_name().context("a library has a name")?))
+            .with_context(|| format!("copying {}", library.display()))?;
+    }
+    let elsewhere = libraries.to_str().context("the temporary directory's path is no text")?;
+    let first = busybox.parent().context("busybox is in a directory")?;
+    let run = lab.sh("echo ran").variable("PATH", &path_with(first)?).variable("LD_LIBRARY_PATH", elsewhere);
+    run.finish()?.succeeds()?.prints("ran\n")?;
+    lab.sh("busybox true && echo ran").finish()?.succeeds()?.prints("ran\n")?;
     Ok(())
 }
 

@@ -5,12 +5,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 use tar::{Builder, EntryType, Header};
 
 use crate::chapter::Chapter::PivotRoot;
 use crate::checks::check::Check;
+use crate::machine::process::Process;
 use crate::machine::snapshot::Snapshot;
-use crate::see::{self, cannot_run};
+use crate::see::{self, SOON, cannot_run, wait_for};
+use crate::trial::running::Running;
 use crate::trial::runtime::Lab;
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -31,6 +34,18 @@ pub(crate) const CHECKS: &[Check] = &[
         PivotRoot,
         "A tar file that ends too soon, or is none, is refused, and no image stays.",
         tar_broken,
+    ),
+    Check::new(
+        "tar-odd-names",
+        PivotRoot,
+        "What a tar entry is called cannot command the terminal: control characters in it are shown as text.",
+        tar_odd_names,
+    ),
+    Check::new(
+        "image-wait-ends",
+        PivotRoot,
+        "A run that waits for another one to make the image says so within seconds, and Ctrl-C ends it.",
+        wait_ends,
     ),
 ];
 
@@ -151,4 +166,80 @@ fn tar_broken(lab: &Lab) -> Result<()> {
     let outcome = lab.sh("echo ran").state(&state).finish()?;
     outcome.refuses(&[125])?;
     see::same(&outcome.line, "an image:", false, state.join("images/busybox").exists())
+}
+
+fn tar_odd_names(lab: &Lab) -> Result<()> {
+    use EntryType::{Directory, Link, Regular, Symlink};
+    let harmful: [&[Entry<'_>]; 8] = [
+        &[(Regular, "../\x1b[2Jx", "")],
+        &[(Regular, "../\x1b]0;title\x07", "")],
+        &[(Regular, "../two\nlines", "")],
+        &[(Regular, "../\r\x08x", "")],
+        // Not to be unpacked, for there is a file in the way, or nothing to link to.
+        &[(Regular, "file", ""), (Regular, "file/\x1b[2Jx", "")],
+        &[(Regular, "file", ""), (Directory, "file/\x1b[2Jx/below", "")],
+        &[(Link, "\x1b[2Jx", "no/\x1b[2Jx")],
+        &[(Directory, "\x1b[2Jx", ""), (Regular, "\x1b[2Jx", ""), (Symlink, "\x1b[2Jx", "/")],
+    ];
+    for (number, entries) in harmful.into_iter().enumerate() {
+        let state = lab.path(&format!("state-{number}"));
+        write(lab, &state, entries)?;
+        let outcome = lab.sh("echo ran").state(&state).finish()?;
+        outcome.refuses(&[125])?;
+        let raw: Vec<_> = outcome.error().trim_end().chars().filter(|c| c.is_control()).collect();
+        see::same(&outcome.line, "control characters on stderr:", Vec::new(), raw)?;
+    }
+    Ok(())
+}
+
+/// A tar file that takes a while to unpack.
+fn write_large(lab: &Lab, state: &Path) -> Result<()> {
+    let names: Vec<_> = (0..5000).map(|number| format!("many/{number}")).collect();
+    let files = names.iter().map(|name| (EntryType::Regular, name.as_str(), ""));
+    let directory = std::iter::once((EntryType::Directory, "many", ""));
+    write(lab, state, &directory.chain(files).collect::<Vec<_>>()).map(drop)
+}
+
+/// Starts a run that makes an image, and stops it on the way there.
+fn stopped_halfway(lab: &Lab, state: &Path) -> Result<(Running, Vec<Process>)> {
+    write_large(lab, state)?;
+    let images = state.join("images");
+    let before = fs::read_dir(&images)?.count();
+    let mut making = lab.run(["true"]).state(state).start()?;
+    wait_for(SOON, || {
+        let begun = fs::read_dir(&images)?.count() > before;
+        Ok((begun || making.ended()?.is_some()).then_some(()))
+    })?;
+    let stopped = lab.mark().processes();
+    stopped.iter().for_each(|process| process.signal(Signal::SIGSTOP));
+    if images.join("busybox").exists() || making.ended()?.is_some() {
+        stopped.iter().for_each(|process| process.signal(Signal::SIGCONT));
+        return Err(cannot_run("the image is made too fast to be stopped on the way, or not in images/"));
+    }
+    Ok((making, stopped))
+}
+
+fn wait_ends(lab: &Lab) -> Result<()> {
+    let state = lab.path("slow");
+    let (making, stopped) = stopped_halfway(lab, &state)?;
+    let mut waiting = lab.sh("echo ran").state(&state).start()?;
+    wait_for(SOON, || Ok((waiting.ended()?.is_some() || !waiting.stderr().is_empty()).then_some(())))?;
+    if waiting.ended()?.is_some() {
+        // This runtime need not wait: each run makes an image of its own.
+        waiting.finish()?.succeeds()?.prints("ran\n")?;
+    } else if waiting.stderr().is_empty() {
+        return Err(waiting
+            .differs(format!("a word on stderr within {SOON:?}, while it waits for the image"), "none"));
+    } else {
+        waiting.signal(Signal::SIGINT);
+        if wait_for(SOON, || waiting.ended())?.is_none() {
+            return Err(waiting.differs("SIGINT to end it while it waits for the image", "it still runs"));
+        }
+        let outcome = waiting.finish()?;
+        see::same(&outcome.line, "after SIGINT, on stdout", "", outcome.output().as_str())?;
+    }
+    stopped.iter().for_each(|process| process.signal(Signal::SIGCONT));
+    making.finish()?.succeeds()?;
+    lab.sh("echo ran").state(&state).finish()?.succeeds()?.prints("ran\n")?;
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Run,
         "A command that is not there gives 127 and one line that names it.",
         command_not_found,
+    ),
+    Check::new(
+        "command-dangling-link",
+        Run,
+        "A command that is a link to nothing is not there: 127, and one line that names it.",
+        command_dangling_link,
     ),
     Check::new(
         "command-not-executable",
@@ -134,6 +140,23 @@ fn command_not_found(lab: &Lab) -> Result<()> {
         lab.run([command, "argument"]).finish()?.refuses(&[127])?.mentions(command)?;
     }
     lab.run([""]).finish()?.refuses(&[127, 125])?;
+    Ok(())
+}
+
+fn command_dangling_link(lab: &Lab) -> Result<()> {
+    // In the container's root, which is the host's until chapter 3.
+    let link = if lab.has(PivotRoot) {
+        symlink("nothing", lab.image()?.join("bin/dangling"))?;
+        Path::new("/bin/dangling").to_path_buf()
+    } else {
+        symlink("nothing", lab.path("dangling"))?;
+        lab.path("dangling")
+    };
+    lab.run([&link]).finish()?.refuses(&[127])?.mentions("dangling")?;
+    if lab.has(PivotRoot) {
+        // Looked for in PATH as well.
+        lab.run(["dangling"]).finish()?.refuses(&[127])?.mentions("dangling")?;
+    }
     Ok(())
 }
 

@@ -46,6 +46,12 @@ pub(crate) const CHECKS: &[Check] = &[
         hostname_option,
     ),
     Check::new(
+        "hostname-empty",
+        Run,
+        "An empty --hostname is none: the hostname is the container's id.",
+        hostname_empty,
+    ),
+    Check::new(
         "network-empty",
         Run,
         "The container has no network but what a new network namespace has: lo.",
@@ -122,21 +128,28 @@ fn proc_shows_container(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// The hostname that a container has with these options, which must be an id.
+fn id_as_hostname(lab: &Lab, options: &[&str]) -> Result<String> {
+    let outcome = lab.sh(PRINT_HOSTNAME).with(options).finish()?;
+    let name = outcome.succeeds()?.output().trim_end().to_string();
+    let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    if name.len() != 12 || !name.chars().all(hex) {
+        return Err(outcome.differs("12 hex digits on stdout"));
+    }
+    Ok(name)
+}
+
 fn hostname_default(lab: &Lab) -> Result<()> {
-    let run = || -> Result<String> {
-        let outcome = lab.sh(PRINT_HOSTNAME).finish()?;
-        let name = outcome.succeeds()?.output().trim_end().to_string();
-        let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
-        if name.len() != 12 || !name.chars().all(hex) {
-            return Err(outcome.differs("12 hex digits on stdout"));
-        }
-        Ok(name)
-    };
-    let (one, two) = (run()?, run()?);
+    let (one, two) = (id_as_hostname(lab, &[])?, id_as_hostname(lab, &[])?);
     if one == two {
         return Err(see::differs("two runs", "two hostnames", format!("{one} twice")));
     }
     Ok(())
+}
+
+fn hostname_empty(lab: &Lab) -> Result<()> {
+    id_as_hostname(lab, &["--hostname", ""])?;
+    id_as_hostname(lab, &["--hostname="]).map(drop)
 }
 
 fn hostname_option(lab: &Lab) -> Result<()> {

@@ -1,6 +1,8 @@
 //! What the command finds around it: environment, descriptors, stdin, stdout, stderr, and our logs apart.
 
 use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::Result;
 use nix::libc;
@@ -64,6 +66,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Run,
         "RUST_LOG sets the log level too, and --log-level wins over it.",
         log_variable,
+    ),
+    Check::new(
+        "log-unread",
+        Run,
+        "A stderr that nobody reads, that is full or closed costs the log and nothing else.",
+        log_unread,
     ),
 ];
 
@@ -190,5 +198,23 @@ fn log_variable(lab: &Lab) -> Result<()> {
         return Err(outcome.differs("clone, mount, sethostname, execve on stderr"));
     }
     run().variable("RUST_LOG", "debug").with(["--log-level", "error"]).finish()?.succeeds()?;
+    Ok(())
+}
+
+fn log_unread(lab: &Lab) -> Result<()> {
+    let (reader, unread) = std::io::pipe()?;
+    drop(reader);
+    let full = OpenOptions::new().write(true).open("/dev/full")?;
+    for stderr in [Some(OwnedFd::from(unread)), Some(full.into()), None] {
+        let stderr = move || {
+            // SAFETY: the child's stderr goes, between fork and exec, and what comes in its place is open.
+            let done = unsafe {
+                stderr.as_ref().map_or_else(|| libc::close(2), |file| libc::dup2(file.as_raw_fd(), 2))
+            };
+            if done < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+        };
+        let run = lab.sh("echo out; exit 7").with(["--log-level", "debug"]).prepared(stderr);
+        run.finish()?.exits(7)?.prints("out\n")?;
+    }
     Ok(())
 }

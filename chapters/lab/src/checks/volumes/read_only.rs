@@ -1,15 +1,20 @@
 //! `:ro`: the container can read, and nothing that it does changes the host's files.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 
-use anyhow::Result;
-use nix::mount::MsFlags;
+use anyhow::{Context, Result};
+use nix::mount::{MsFlags, mount};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 use super::sources::{source, volume};
 use crate::chapter::Chapter::Volumes;
 use crate::checks::check::Check;
 use crate::machine::mounts::tmpfs;
 use crate::machine::snapshot::Snapshot;
+use crate::see::cannot_run;
 use crate::trial::runtime::Lab;
 use crate::trial::strace::{MOUNTS, each_failing_of};
 
@@ -37,6 +42,18 @@ pub(crate) const CHECKS: &[Check] = &[
         Volumes,
         "With :ro a mount below SRC that another one covers is no hindrance.",
         read_only_covered,
+    ),
+    Check::new(
+        "volume-read-only-silent",
+        Volumes,
+        "With :ro a file system below SRC that is dead, or never answers, is no hindrance.",
+        read_only_silent,
+    ),
+    Check::new(
+        "volume-nosymfollow",
+        Volumes,
+        "A volume from a mount with nosymfollow (Linux 5.10) keeps it, read-only or not.",
+        nosymfollow,
     ),
     Check::new(
         "volume-read-only-apart",
@@ -135,3 +152,63 @@ fn read_only_covered(lab: &Lab) -> Result<()> {
     outcome.succeeds()?.prints("")?;
     Ok(())
 }
+
+/// Mounts a file system whose server is this program, which serves nothing: every question to it waits for an answer, and
+/// fails once the file returned is closed. That is what mount(2) of FUSE wants; no library is needed to answer nothing.
+fn silent(lab: &Lab, point: &Path) -> Result<File> {
+    let device = lab.path("fuse");
+    let made = mknod(&device, SFlag::S_IFCHR, Mode::from_bits_truncate(0o600), makedev(10, 229));
+    let open = || File::options().read(true).write(true).open(&device);
+    let server = made.map_err(std::io::Error::from).and_then(|()| open());
+    let server = server.map_err(|error| cannot_run(format!("/dev/fuse cannot be opened here: {error}")))?;
+    let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", server.as_raw_fd());
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("silent"), point, Some("fuse"), flags, Some(options.as_str()))
+        .map_err(|errno| cannot_run(format!("FUSE cannot be mounted here: {errno}")))?;
+    fs::remove_file(device)?;
+    Ok(server)
+}
+
+fn read_only_silent(lab: &Lab) -> Result<()> {
+    let source = source(lab, "source")?;
+    let below = lab.folder("source/below")?;
+    let server = silent(lab, &below)?;
+    lab.arranged()?;
+    let tried = |state: &str| {
+        for (mode, written) in [("/data", "written\n"), ("/data:ro", "")] {
+            let script = "cat /data/file; touch /data/new 2> /dev/null && echo written; exit 0";
+            let run = lab.sh(script).with(volume(&source, mode)).finish();
+            let outcome = run.with_context(|| format!("with a file system below SRC that {state}"))?;
+            outcome.succeeds()?.prints(format!("the host's\n{written}"))?;
+        }
+        Ok(())
+    };
+    let answers = tried("never answers");
+    drop(server);
+    answers.and_then(|()| tried("is dead"))
+}
+
+fn nosymfollow(lab: &Lab) -> Result<()> {
+    let source = lab.folder("source")?;
+    tmpfs(&source, MsFlags::from_bits_retain(MS_NOSYMFOLLOW), "size=1m")?;
+    fs::write(source.join("file"), "the host's\n")?;
+    symlink("file", source.join("link"))?;
+    lab.arranged()?;
+    if fs::read(source.join("link")).is_ok() {
+        return Err(cannot_run("this kernel knows no nosymfollow"));
+    }
+    for mode in ["/data", "/data:ro"] {
+        let run = lab.sh("cat /data/link 2> /dev/null && echo followed; exit 0").with(volume(&source, mode));
+        run.finish()?.succeeds()?.prints("")?;
+        let mut run = lab.run(["sleep", "1000"]).with(volume(&source, mode)).start()?;
+        let table = run.container()?.mounts()?;
+        let options = table.into_iter().find(|mount| mount.point == "/data").map(|mount| mount.options);
+        let kept = options.as_ref().is_some_and(|list| list.split(',').any(|one| one == "nosymfollow"));
+        run.same(&format!("nosymfollow among the options of /data, {options:?}:"), true, kept)?;
+        run.kill_command()?;
+    }
+    Ok(())
+}
+
+/// A flag of mount(2) that came with Linux 5.10; older kernels ignore it.
+const MS_NOSYMFOLLOW: u64 = 256;

@@ -1,6 +1,7 @@
 //! What `-v` does not accept: said in one line, and nothing made.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use anyhow::Result;
 
@@ -28,6 +29,18 @@ pub(crate) const CHECKS: &[Check] = &[
         Volumes,
         "A SRC that cannot be made, for a file is in its way, is refused.",
         bad_source,
+    ),
+    Check::new(
+        "volume-tilde",
+        Volumes,
+        "A ~ that the shell left as it is, as in -v '~/x:/y', is refused, and no directory of that name is made.",
+        tilde,
+    ),
+    Check::new(
+        "volume-dead-link",
+        Volumes,
+        "A SRC that is a link to nothing is refused as such, and what it leads to is not made.",
+        dead_link,
     ),
 ];
 
@@ -78,5 +91,40 @@ fn same_target(lab: &Lab) -> Result<()> {
 fn bad_source(lab: &Lab) -> Result<()> {
     let file = source(lab, "source")?.join("file");
     lab.sh("echo ran").with(volume(&file.join("below"), "/data")).finish()?.refuses(&[125])?;
+    Ok(())
+}
+
+fn tilde(lab: &Lab) -> Result<()> {
+    let here = lab.folder("here")?;
+    for spec in ["~/x:/y", "~:/y", "~nobody/x:/y", "~/x:/y:ro"] {
+        let outcome = lab.sh("echo ran").with(["-v", spec]).inside(&here).finish()?;
+        outcome.refuses(&[125])?.mentions("~")?;
+        let made: Vec<_> = fs::read_dir(&here)?.flatten().map(|entry| entry.path()).collect();
+        see::same(&outcome.line, "in the current directory", Vec::new(), made)?;
+    }
+    // Who does mean a directory of this name can say so.
+    fs::create_dir(here.join("~"))?;
+    fs::write(here.join("~/file"), "the host's\n")?;
+    let run = lab.run(["cat", "/y/file"]).with(["-v", "./~:/y"]).inside(&here);
+    run.finish()?.succeeds()?.prints("the host's\n")?;
+    Ok(())
+}
+
+fn dead_link(lab: &Lab) -> Result<()> {
+    let (dead, nothing) = (lab.path("dead"), lab.path("nothing"));
+    symlink(&nothing, &dead)?;
+    for rest in ["/data", "/data:ro", "/etc/passwd"] {
+        let outcome = lab.sh("echo ran").with(volume(&dead, rest)).finish()?;
+        outcome.refuses(&[125])?.mentions("link")?;
+        see::same(&outcome.line, "what the link leads to:", false, nothing.exists())?;
+    }
+    // One that leads somewhere is followed.
+    fs::create_dir(&nothing)?;
+    fs::write(nothing.join("file"), "the host's\n")?;
+    lab.run(["cat", "/data/file"])
+        .with(volume(&dead, "/data"))
+        .finish()?
+        .succeeds()?
+        .prints("the host's\n")?;
     Ok(())
 }

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -9,7 +11,7 @@ use super::sources::{source, volume};
 use crate::chapter::Chapter::Volumes;
 use crate::checks::check::Check;
 use crate::machine::snapshot::Snapshot;
-use crate::see;
+use crate::see::{self, cannot_run};
 use crate::trial::runtime::Lab;
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -54,6 +56,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Volumes,
         "A volume where /proc or /dev will be is refused or visible, but never silently covered.",
         target_hidden,
+    ),
+    Check::new(
+        "volume-hidden-by-links",
+        Volumes,
+        "Where links in the image lead two volumes, or one and /proc or /dev, to one place, none is silently covered.",
+        hidden_by_links,
     ),
 ];
 
@@ -156,6 +164,71 @@ fn bad_makes_nothing(lab: &Lab) -> Result<()> {
         let outcome = lab.sh("echo ran").with(volumes).finish()?;
         outcome.refuses(&[125])?;
         see::same(&outcome.line, "the two SRC to exist:", (false, false), (good.exists(), bad.exists()))?;
+    }
+    Ok(())
+}
+
+/// A link of the image: where it is, and where it leads to.
+type Link<'a> = (&'a str, &'a str);
+
+/// The image with links in the place of what is there.
+fn with_link(lab: &Lab, name: &str, links: &[Link<'_>]) -> Result<PathBuf> {
+    let copy = lab.path(name);
+    let status = Command::new("cp").arg("-al").arg(lab.image()?).arg(&copy).status().context("running cp")?;
+    if !status.success() {
+        return Err(cannot_run("cp -al cannot copy the image"));
+    }
+    for (place, to) in links {
+        let place = copy.join(place);
+        if place.is_dir() {
+            fs::remove_dir(&place).with_context(|| format!("removing {}", place.display()))?;
+        }
+        symlink(to, &place)?;
+    }
+    Ok(copy)
+}
+
+fn hidden_by_links(lab: &Lab) -> Result<()> {
+    let sources = [source(lab, "one")?, source(lab, "two")?];
+    for deep in ["deep", "x", "y", "dev", "proc"] {
+        sources.iter().try_for_each(|source| fs::create_dir(source.join(deep)))?;
+    }
+    let before = sources.iter().map(|source| Snapshot::of(source)).collect::<Result<Vec<_>>>()?;
+    let cases: [(&[Link<'_>], &[&str]); 10] = [
+        (&[("proc", "data")], &["/data"]),
+        (&[("proc", "/data/deep")], &["/data"]),
+        (&[("proc", "data")], &["/data/deep"]),
+        (&[("dev", "data2")], &["/data2"]),
+        (&[("dev", "data2/deep")], &["/data2"]),
+        (&[("dev", "home"), ("l", "home")], &["/l"]),
+        (&[("l", "x/y")], &["/l", "/x"]),
+        (&[("l", "x")], &["/l/y", "/x"]),
+        (&[("l", "x")], &["/l", "/x"]),
+        (&[("l", "/x/../x/y"), ("m", "l")], &["/m", "/x"]),
+    ];
+    for (number, (links, targets)) in cases.into_iter().enumerate() {
+        let root = with_link(lab, &format!("image-{number}"), links)?;
+        // What leads somewhere leads there from the start, or only once a volume is made on the way.
+        for makes in [false, true] {
+            if makes {
+                for name in ["data/deep", "data2/deep", "x/y"] {
+                    fs::create_dir_all(root.join(name))?;
+                }
+            }
+            let script: String = targets.iter().map(|target| format!("cat {target}/file; ")).collect();
+            let mut run = lab.sh(&script).with(["--rootfs".as_ref(), root.as_os_str()]);
+            for (source, target) in sources.iter().zip(targets) {
+                run = run.with(volume(source, target));
+            }
+            let outcome = run.finish()?;
+            let did = format!("{} with links {links:?} in the image", outcome.line);
+            if outcome.status.success() {
+                see::same(&did, "on stdout", "the host's\n".repeat(targets.len()), outcome.output())?;
+            } else {
+                outcome.refuses(&[125]).with_context(|| did.clone())?;
+            }
+            before.iter().try_for_each(|snapshot| snapshot.still(&did))?;
+        }
     }
     Ok(())
 }
