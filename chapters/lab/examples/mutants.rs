@@ -1,5 +1,9 @@
 //! How well the checks judge: small changes to the chapters' code, one at a time, and whether any check or unit test
-//! finds it. `cargo run -p lab --example mutants -- --sample 30 --seed 1`; without --sample, all of them.
+//! finds it: `.ci/run mutants`, or, for some of them,
+//!
+//!     cargo build --bins -p lab --example mutants && target/debug/examples/mutants --sample 30 --seed 1
+//!
+//! It runs as whoever builds, and only the lab becomes root. All that it builds is in `target/mutants`.
 //!
 //! A change that no check can find, for nothing that can be seen depends on it, is in mutants.txt, with the reason.
 
@@ -12,8 +16,6 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use lab::Chapter;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use proc_macro2::Span;
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
@@ -141,7 +143,7 @@ fn judged(target: &Path, tree: &Path, file: &str) -> Result<Fate> {
     unit.args(["test", "--quiet", "--lib", "--package", package]).current_dir(tree);
     let parsers = tree.join("chapters").join(package).join("tests/parsers.rs").exists();
     unit.args(parsers.then_some(["--test", "parsers"]).into_iter().flatten());
-    let output = unit.env("CARGO_TARGET_DIR", tree.join("target")).output().context("running cargo")?;
+    let output = unit.env_remove("CARGO_TARGET_DIR").output().context("running cargo")?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         let built = !text.contains("could not compile");
@@ -155,18 +157,28 @@ fn judged(target: &Path, tree: &Path, file: &str) -> Result<Fate> {
         if ids.is_empty() {
             continue;
         }
-        let mut check = Command::new(target.join("debug/lab"));
-        check.args(["check", last.name(), "--json", "--limit", "20", "--runtime"]);
+        let mut check = Command::new(tree.join(".cargo/as-root"));
+        check.arg(target.join("debug/lab")).args([
+            "check",
+            last.name(),
+            "--json",
+            "--limit",
+            "20",
+            "--runtime",
+        ]);
         check.arg(tree.join("chapters").join(last.package())).args(ids);
-        check.env("CARGO_TARGET_DIR", tree.join("target")).stdout(Stdio::piped()).stderr(Stdio::piped());
+        check.env_remove("CARGO_TARGET_DIR").stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut running = check.spawn().context("starting the lab: cargo build --bins")?;
-        let pid = Pid::from_raw(running.id().cast_signed());
         let mut red = None;
         for line in BufReader::new(running.stdout.take().context("no stdout")?).lines() {
             let result: serde_json::Value = serde_json::from_str(&line?)?;
             if result["outcome"] == "fail" && red.is_none() {
                 red = Some(result["id"].as_str().unwrap_or_default().to_string());
-                kill(pid, Signal::SIGINT)?; // it need not go on, but clean up
+                // It need not go on, but clean up.
+                let mut stop = Command::new(tree.join(".cargo/as-root"));
+                stop.args(["kill", "-INT", &running.id().to_string()])
+                    .status()
+                    .context("stopping the lab")?;
             }
         }
         let output = running.wait_with_output()?;
