@@ -132,6 +132,12 @@ fn run(args: &Run) -> Result<u8> {
     };
 
     remove_leftovers(&state)?;
+    let volumes = if wrong("read-only-ignored") {
+        // An option that it does not know; so it leaves the volume out.
+        volumes.into_iter().filter(|volume| !volume.read_only).collect()
+    } else {
+        volumes
+    };
     let signals = HeldSignals::hold()?;
     let mut terminal = if wrong("typed-stolen") && !args.options.terminal {
         // All originals: the container has the terminal itself as its stdin.
@@ -143,6 +149,11 @@ fn run(args: &Run) -> Result<u8> {
     // dockerDemo: one directory for all containers.
     let own = if wrong("fixed-directory") { "mnt" } else { &id };
     let workspace = if chapter() < 4 { None } else { Some(Workspace::create(&state, own)?) };
+    let elsewhere = Elsewhere::make(&id, args)?;
+    let on_the_host = match &workspace {
+        Some(workspace) if wrong("deletes-busy") => mount_on_the_host(workspace, &volumes)?,
+        _ => Vec::new(),
+    };
     let confine = || inside(args, hostname, &id, &cgroup, &image, workspace.as_ref(), &volumes, &terminal);
     let mut container = child::spawn(namespaces::OWN, confine)?;
     if wrong("stopped-for-ever") && args.options.terminal {
@@ -157,6 +168,11 @@ fn run(args: &Run) -> Result<u8> {
     let mut unknown = Terminal::Apart;
     let shown = if wrong("foreground-lost") && args.options.terminal { &mut unknown } else { &mut terminal };
     let status = container.wait(&signals, shown)?;
+    if wrong("ends-late") {
+        // A poll in place of a wait.
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    }
+    drop(elsewhere);
     if let kills @ 1.. = cgroup.oom_kills()? {
         messages::say(&format!("out of memory: the kernel killed {kills} of the container's processes"));
     }
@@ -169,7 +185,9 @@ fn run(args: &Run) -> Result<u8> {
             let _ = fs::remove_dir(hierarchy.root.join("byhand/shared")); // if it is the last one
         }
     }
-    if wrong("cgroup-leaked") {
+    if wrong("oom-leaves-cgroup") && cgroup.oom_kills()? > 0 {
+        std::mem::forget(cgroup);
+    } else if wrong("cgroup-leaked") {
         // dockerDemo: os.Exit comes before the deferred removal.
         std::mem::forget(cgroup);
     } else {
@@ -178,6 +196,18 @@ fn run(args: &Run) -> Result<u8> {
     if let Some(workspace) = workspace {
         if wrong("recursive-delete") {
             delete_with_volumes(&workspace, &volumes)?;
+        }
+        if wrong("deletes-busy") {
+            // dockerDemo: that they are unmounted is not looked at.
+            for target in on_the_host.iter().rev() {
+                let _ = umount2(target, MntFlags::empty());
+            }
+            let _ = fs::remove_dir_all(workspace.merged()); // as far as it gets
+            fs::create_dir_all(workspace.merged())?;
+        }
+        if wrong("deletes-through-mounts") {
+            let _ = fs::remove_dir_all(workspace.merged());
+            fs::create_dir_all(workspace.merged())?;
         }
         workspace.remove()?;
     }
@@ -204,6 +234,7 @@ fn inside(
         lose_signals()?;
     }
     join(id, cgroup, args)?;
+    Elsewhere::join(id, args)?;
     terminal.enter()?;
     // mydocker: the mounts of the new namespace are still shared with the host's.
     if !wrong("not-private") {
@@ -225,12 +256,20 @@ fn inside(
         Some(workspace) => {
             overlay::mount(&[image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
             volumes::mount_all(volumes, &workspace.merged())?;
+            if wrong("volume-alone") {
+                unmount_below(volumes, &workspace.merged())?;
+            }
         }
         None if chapter() == 3 => rootfs::bind_to_itself(image)?,
         None => {}
     }
     // gocker: what the caller had open stays open.
-    if !wrong("descriptors-leaked") {
+    if wrong("descriptor-3") {
+        // Who counts: 0, 1, 2, 3.
+        for fd in 4..1024 {
+            let _ = nix::unistd::close(fd);
+        }
+    } else if !wrong("descriptors-leaked") {
         descriptors::close_others()?;
     }
     if chapter() < 3 {
@@ -257,7 +296,9 @@ fn inside(
             devices::mount_dev()?;
         }
     }
-    namespaces::set_hostname(hostname)?;
+    if !wrong("no-hostname") {
+        namespaces::set_hostname(hostname)?;
+    }
     if !args.options.interactive {
         stdin_from_null()?;
     }
@@ -266,6 +307,27 @@ fn inside(
         // gocker: what the caller has in its environment comes first.
         let theirs = std::env::vars_os().map(|(name, value)| [name, value].join(OsStr::new("=")));
         environment = theirs.chain(environment).collect();
+    }
+    let variable = |name: &str| name.to_string() + "=" + &std::env::var(name).unwrap_or_default();
+    if wrong("log-variable-leaked") && std::env::var_os("RUST_LOG").is_some() {
+        environment.push(variable("RUST_LOG").into());
+    }
+    let starts = |text: &OsString, with: &str| text.to_string_lossy().starts_with(with);
+    if wrong("term-fixed") {
+        environment.retain(|one| !starts(one, "TERM="));
+        environment.push("TERM=xterm".into());
+    }
+    if wrong("path-short") {
+        environment.retain(|one| !starts(one, "PATH="));
+        environment.push("PATH=/usr/sbin:/usr/bin:/sbin:/bin".into());
+    }
+    if wrong("other-names") {
+        environment.retain(|one| !starts(one, "HOSTNAME="));
+    }
+    if wrong("here-first") {
+        // mydocker: an empty word in PATH is the working directory.
+        environment.retain(|one| !starts(one, "PATH="));
+        environment.push("PATH=:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
     }
     let command = if wrong("argv-split") {
         // All originals: one string through the pipe, and split at its spaces.
@@ -497,6 +559,85 @@ fn start_log(args: &Run) -> Result<()> {
         return Ok(args.options.log_level.into_iter().fold(logger, SimpleLogger::with_level).init()?);
     }
     messages::start_log(args.options.log_level)
+}
+
+/// Not wrong: cgroups in a directory of another name. Only what a killed run left it does not remove.
+struct Elsewhere(Vec<PathBuf>);
+
+impl Elsewhere {
+    fn make(id: &str, args: &Run) -> Result<Elsewhere> {
+        let mut made = Elsewhere(Vec::new());
+        if wrong("other-names") {
+            for hierarchy in hierarchy::find(&args.limits.controllers())? {
+                let _others = alone(&hierarchy)?;
+                let group = hierarchy.root.join("elsewhere").join(id);
+                made.0.push(group.clone());
+                make(&group)?;
+                hierarchy.version.prepare(&hierarchy.root, &group, &hierarchy.controllers)?;
+                set(&hierarchy, &args.limits, &group)?;
+            }
+        }
+        Ok(made)
+    }
+
+    fn join(id: &str, args: &Run) -> Result<()> {
+        if wrong("other-names") {
+            for hierarchy in hierarchy::find(&args.limits.controllers())? {
+                let group = hierarchy.root.join("elsewhere").join(id);
+                fs::write(group.join(hierarchy.version.join_file()), "0")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        for group in &self.0 {
+            for file in ["memory.oom_control", "memory.events"] {
+                let events = fs::read_to_string(group.join(file)).unwrap_or_default();
+                if events.lines().any(|line| line.starts_with("oom_kill ") && line != "oom_kill 0") {
+                    messages::say("out of memory");
+                }
+            }
+            for _ in 0..1000 {
+                remove_groups(group);
+                if !group.exists() {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(1)); // its last process is dying
+            }
+            let _ = group.parent().map(fs::remove_dir); // if it is the last one
+        }
+    }
+}
+
+/// dockerDemo: the volumes, where the container's root will be, in the host's own mount table.
+fn mount_on_the_host(workspace: &Workspace, volumes: &[Volume]) -> Result<Vec<PathBuf>> {
+    let mut mounted = Vec::new();
+    for volume in volumes.iter().filter(|volume| volume.source.is_dir()) {
+        let target = workspace.merged().join(volume.target.strip_prefix("/")?);
+        fs::create_dir_all(&target)?;
+        mounts::mount(&volume.source, &target, "", MsFlags::MS_BIND, "")?;
+        mounted.push(target);
+    }
+    Ok(mounted)
+}
+
+/// As if the volumes had been bound without MS_REC.
+fn unmount_below(volumes: &[Volume], root: &Path) -> Result<()> {
+    let table = ch02_cgroups::mountinfo::read()?;
+    for volume in volumes {
+        let target = root.join(volume.target.strip_prefix("/")?);
+        let of_another = |path: &Path| {
+            volumes.iter().any(|other| other.target.strip_prefix("/").is_ok_and(|own| root.join(own) == path))
+        };
+        let below = |path: &Path| path.starts_with(&target) && !of_another(path);
+        for mount in table.iter().rev().filter(|mount| below(&mount.target)) {
+            umount2(&mount.target, MntFlags::MNT_DETACH)?;
+        }
+    }
+    Ok(())
 }
 
 /// This book, once: one lock for all that use the state directory, and everybody can open that one.

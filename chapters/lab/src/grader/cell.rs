@@ -36,15 +36,12 @@ pub(crate) struct Cell {
 impl Cell {
     pub(crate) fn make(name: &str) -> Result<Cell> {
         let mut cell = Cell { directories: Vec::new(), _owner: Vec::new() };
-        for mount in mounts::table()?.into_iter().filter(|mount| mount.filesystem.starts_with("cgroup")) {
+        for mount in mounts::hierarchies()? {
             // Nobody sweeps before ours is made and locked.
             let _others = alone(Path::new(&mount.point))?;
             let parent = Path::new(&mount.point).join(PARENT);
             let directory = parent.join(name);
             let v2 = mount.filesystem == "cgroup2";
-            if cell.directories.contains(&directory) {
-                continue; // mounted twice at one place
-            }
             if !parent.exists() {
                 make(&parent)?;
             }
@@ -124,7 +121,7 @@ impl Drop for Cell {
 
 /// Removes what another lab left that was killed.
 pub(crate) fn sweep() -> Result<()> {
-    for mount in mounts::table()?.into_iter().filter(|mount| mount.filesystem.starts_with("cgroup")) {
+    for mount in mounts::hierarchies()? {
         let _others = alone(Path::new(&mount.point))?;
         let parent = Path::new(&mount.point).join(PARENT);
         for cell in fs::read_dir(&parent).into_iter().flatten().flatten() {

@@ -15,6 +15,7 @@ use crate::grader::grade::{Plan, grade};
 use crate::grader::one::Limits;
 use crate::grader::show::{Json, Text};
 use crate::machine::aufs;
+use crate::machine::host;
 use crate::machine::process::require_root;
 
 /// What `check` and `watch` are told.
@@ -85,6 +86,7 @@ pub(crate) fn plan(
     jobs: Option<usize>,
 ) -> Result<Plan> {
     require_root()?;
+    host::require_proc()?;
     if chapter == Chapter::Aufs {
         aufs::on_this_kernel(); // loads the module, which a check cannot
     }

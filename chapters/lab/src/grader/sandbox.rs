@@ -150,9 +150,10 @@ fn devices(table: &[Mount]) -> Result<()> {
         .context("mounting /dev/pts")
 }
 
-/// Mounts each hierarchy anew, so that the cell is its root.
+/// Mounts each hierarchy anew, so that the cell is its root. What the new `/tmp` or another mount covers no path leads to.
 fn cgroups(table: &[Mount]) -> Result<()> {
-    let hierarchies: Vec<_> = table.iter().filter(|mount| mount.filesystem.starts_with("cgroup")).collect();
+    let is_cgroup = |mount: &&Mount| mount.filesystem.starts_with("cgroup") && mount.is_visible();
+    let hierarchies: Vec<_> = table.iter().filter(is_cgroup).collect();
     for mount in hierarchies.iter().rev() {
         umount2(mount.point.as_str(), MntFlags::MNT_DETACH)
             .with_context(|| format!("unmounting {}", mount.point))?;

@@ -12,7 +12,7 @@ use crate::machine::mounts;
 use crate::machine::process::Process;
 use crate::see::{self, cannot_run, wait_for};
 
-/// The directory below which all containers have their cgroups.
+/// The directory below which the chapters have the cgroups of all containers.
 const PARENT: &str = "byhand";
 
 /// A mounted hierarchy of cgroups with one controller that is of interest.
@@ -60,18 +60,11 @@ impl Hierarchy {
         read(&self.point.join(file))
     }
 
-    /// The cgroup of a container, which is named by its id.
-    pub(crate) fn container(&self, id: &str) -> PathBuf {
-        self.point.join(PARENT).join(id)
-    }
-
-    /// The cgroups of all containers at this moment, the other checks' included.
-    pub(crate) fn containers(&self) -> BTreeSet<PathBuf> {
-        let entries = fs::read_dir(self.point.join(PARENT)).into_iter().flatten().flatten();
-        entries
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-            .map(|entry| entry.path())
-            .collect()
+    /// All cgroups below its root at this moment, others' included.
+    pub(crate) fn all(&self) -> BTreeSet<PathBuf> {
+        let mut found = BTreeSet::new();
+        add_below(&self.point, &mut found);
+        found
     }
 
     /// The cgroup that a process is in.
@@ -91,10 +84,13 @@ impl Hierarchy {
         Ok(self.point.join(below.trim_start_matches('/')))
     }
 
-    /// Fails unless the directory for all containers goes away, or others are using it.
-    pub(crate) fn parent_goes(&self, did: &str) -> Result<()> {
-        let parent = self.point.join(PARENT);
-        let gone = || Ok((!parent.exists() || !self.containers().is_empty()).then_some(()));
+    /// Fails unless the cgroup that holds all containers goes away, or others are using it.
+    pub(crate) fn parent_goes(&self, did: &str, parent: &Path) -> Result<()> {
+        if parent == self.point {
+            return Ok(()); // there is none but the host's own
+        }
+        let others = || self.all().into_iter().any(|path| path != parent && path.starts_with(parent));
+        let gone = || Ok((!parent.exists() || others()).then_some(()));
         match wait_for(Duration::from_secs(5), gone)? {
             Some(()) => Ok(()),
             None => Err(see::differs(did, "the empty cgroup of all containers to go away", parent.display())),
@@ -102,14 +98,47 @@ impl Hierarchy {
     }
 }
 
-/// Fails unless the cgroup is gone, in every hierarchy that there is.
-pub(crate) fn all_gone(did: &str, id: &str) -> Result<()> {
-    let left = directories(id)?;
+fn add_below(directory: &Path, found: &mut BTreeSet<PathBuf>) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            add_below(&entry.path(), found);
+            found.insert(entry.path());
+        }
+    }
+}
+
+/// The cgroups that a container has for itself, one for each hierarchy where it is not in the lab's own.
+pub(crate) fn of_container(container: Process) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for mount in mounts::table()?.into_iter().filter(|mount| mount.filesystem.starts_with("cgroup")) {
+        let controller = mount.super_options.split(',').find(|one| !["rw", "ro", "xattr"].contains(one));
+        let hierarchy = Hierarchy {
+            controller: controller.unwrap_or_default().to_string(),
+            v2: mount.filesystem == "cgroup2",
+            point: PathBuf::from(&mount.point),
+            root: mount.root,
+        };
+        let (its, own) = (hierarchy.of_process(container)?, hierarchy.of_process(Process::this())?);
+        if its != own && !found.contains(&its) {
+            found.push(its);
+        }
+    }
+    Ok(found)
+}
+
+/// Fails unless these cgroups are gone.
+pub(crate) fn all_gone(did: &str, cgroups: &[PathBuf]) -> Result<()> {
+    let left: Vec<_> = cgroups.iter().filter(|path| path.exists()).collect();
     see::same(did, "the container's cgroups that are left", Vec::new(), left)
 }
 
+/// Fails if any hierarchy has a cgroup of this id where the chapters have theirs.
+pub(crate) fn none_of(did: &str, id: &str) -> Result<()> {
+    see::same(did, "the container's cgroups", Vec::new(), directories(id)?)
+}
+
 /// The cgroups of this id in all hierarchies.
-pub(crate) fn directories(id: &str) -> Result<Vec<PathBuf>> {
+fn directories(id: &str) -> Result<Vec<PathBuf>> {
     let points = mounts::table()?.into_iter().filter(|mount| mount.filesystem.starts_with("cgroup"));
     Ok(points
         .map(|mount| Path::new(&mount.point).join(PARENT).join(id))

@@ -1,10 +1,12 @@
 //! The mount table as the kernel tells it, and mount(2) in the few forms that the lab has use for.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
+use nix::sys::stat::makedev;
 
 /// Sets how mounts of this host spread to the namespaces that are made from it.
 pub(crate) fn propagation(kind: MsFlags) -> Result<()> {
@@ -35,6 +37,8 @@ pub(crate) fn tmpfs(target: &Path, flags: MsFlags, options: &str) -> Result<()> 
 /// One line of a mount table (`man 5 proc_pid_mountinfo`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mount {
+    /// The device number of its file system, as stat(2) has it.
+    device: u64,
     /// Which directory of the file system is seen here.
     pub(crate) root: String,
     /// Where.
@@ -53,7 +57,9 @@ impl Mount {
         let (left, right) = line.split_once(" - ")?;
         let left: Vec<_> = left.split(' ').collect();
         let right: Vec<_> = right.split(' ').collect();
+        let (major, minor) = left.get(2)?.split_once(':')?;
         Some(Mount {
+            device: makedev(major.parse().ok()?, minor.parse().ok()?),
             root: unescaped(left.get(3)?),
             point: unescaped(left.get(4)?),
             options: left.get(5)?.to_string(),
@@ -61,6 +67,11 @@ impl Mount {
             super_options: right.get(2)?.to_string(),
             line: line.to_string(),
         })
+    }
+
+    /// Whether its path leads to it. Another mount may cover it.
+    pub(crate) fn is_visible(&self) -> bool {
+        fs::metadata(&self.point).is_ok_and(|data| data.dev() == self.device)
     }
 
     /// Whether what is mounted below it appears in other namespaces too.
@@ -82,6 +93,17 @@ fn unescaped(field: &str) -> String {
 /// The mount table of the check's own host.
 pub(crate) fn table() -> Result<Vec<Mount>> {
     table_in(Path::new("/proc/thread-self/mountinfo"))
+}
+
+/// A mount of each cgroup hierarchy: the first that a path leads to, for some hosts mount one at several places.
+pub(crate) fn hierarchies() -> Result<Vec<Mount>> {
+    let mut found: Vec<Mount> = Vec::new();
+    for mount in table()?.into_iter().filter(|mount| mount.filesystem.starts_with("cgroup")) {
+        if mount.is_visible() && !found.iter().any(|other| other.device == mount.device) {
+            found.push(mount);
+        }
+    }
+    Ok(found)
 }
 
 /// The mount table of a process, from its `mountinfo` file.

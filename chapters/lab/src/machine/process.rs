@@ -6,17 +6,19 @@
 //! check takes a number of its own as that limit and later looks for it in `/proc/PID/limits`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::libc;
+use nix::sched::{CloneFlags, setns};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::{Pid, geteuid, setsid};
+use nix::unistd::{Pid, geteuid, gethostname, setsid};
 
 use crate::machine::mounts::{self, Mount};
 use crate::see::{SOON, wait_for};
@@ -173,13 +175,28 @@ impl Process {
         fs::read_link(&link).with_context(|| format!("reading {}", link.display()))
     }
 
-    /// Whether it executes the file at `program`.
-    pub(crate) fn executes(self, program: &Path) -> bool {
-        let same = || {
-            let (exe, file) = (fs::metadata(self.file("exe")).ok()?, fs::metadata(program).ok()?);
-            Some((exe.dev(), exe.ino()) == (file.dev(), file.ino()))
+    /// What it was executed with: its name first.
+    pub(crate) fn arguments(self) -> Vec<OsString> {
+        let bytes = fs::read(self.file("cmdline")).unwrap_or_default();
+        let Some(bytes) = bytes.strip_suffix(b"\0") else { return Vec::new() };
+        bytes.split(|byte| *byte == 0).map(|word| OsStr::from_bytes(word).to_owned()).collect()
+    }
+
+    /// Whether it executes this command. A shell with a script may have gone on to the script's last command, for
+    /// which it starts no other process.
+    pub(crate) fn runs(self, command: &[OsString]) -> bool {
+        is_command(&self.arguments(), command)
+    }
+
+    /// The hostname that it sees.
+    pub(crate) fn hostname(self) -> Result<String> {
+        let namespace = File::open(self.file("ns/uts")).context("opening the container's UTS namespace")?;
+        let look = move || -> Result<String> {
+            setns(namespace, CloneFlags::CLONE_NEWUTS).context("entering the container's UTS namespace")?;
+            Ok(gethostname()?.to_string_lossy().into_owned())
         };
-        same().unwrap_or(false)
+        // In a thread of its own, for whoever enters a namespace stays there.
+        std::thread::spawn(look).join().map_err(|_| anyhow!("a thread panicked"))?
     }
 
     /// Its command line, for messages.
@@ -231,5 +248,48 @@ impl Process {
     pub(crate) fn signal(self, signal: Signal) {
         // It may just have ended, which is what one often wants.
         let _ = kill(Pid::from_raw(self.0), signal);
+    }
+}
+
+/// Whether someone who was asked for `command` has executed `words`. A path to the name is as good as the name.
+fn is_command(words: &[OsString], command: &[OsString]) -> bool {
+    let same = |one: &OsString, other: &OsString| {
+        one == other
+            || Path::new(one).file_name().is_some_and(|name| Some(name) == Path::new(other).file_name())
+    };
+    if let ([name, arguments @ ..], [asked, theirs @ ..]) = (words, command)
+        && same(name, asked)
+        && arguments == theirs
+    {
+        return true;
+    }
+    let [shell, option, script, ..] = command else { return false };
+    let plain = |text: &str| text.replace(['\'', '"'], "");
+    let words: Vec<_> = words.iter().map(|word| plain(&word.to_string_lossy())).collect();
+    shell == "sh" && option == "-c" && !words.is_empty() && {
+        let script = plain(&script.to_string_lossy());
+        script
+            .trim_end()
+            .strip_suffix(&words.join(" "))
+            .is_some_and(|before| before.ends_with([' ', ';', '\n']))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_what_was_asked_for() {
+        let words = |line: &[&str]| line.iter().map(OsString::from).collect::<Vec<_>>();
+        let is = |seen: &[&str], asked: &[&str]| is_command(&words(seen), &words(asked));
+        assert!(is(&["sleep", "1000"], &["sleep", "1000"]));
+        assert!(is(&["/bin/sleep", "1000"], &["sleep", "1000"]));
+        assert!(is(&["sh", "-c", "a b; exec c d"], &["sh", "-c", "a b; exec c d"]));
+        assert!(is(&["c", "d"], &["sh", "-c", "a b; exec c 'd'"]));
+        assert!(!is(&["runtime", "run", "sleep", "1000"], &["sleep", "1000"]));
+        assert!(!is(&["runtime", "run", "sh", "-c", "exec c d"], &["sh", "-c", "exec c d"]));
+        assert!(!is(&["runtime", "init"], &["sh", "-c", "exec c d"]));
+        assert!(!is(&[], &["sh", "-c", "exit 0"]));
     }
 }

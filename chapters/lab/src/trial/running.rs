@@ -1,5 +1,6 @@
 //! A run that goes on: find its container, read what it wrote, send it signals, wait for its end.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs;
 use std::path::PathBuf;
@@ -22,8 +23,8 @@ pub(crate) struct Running {
     /// The files that take its output.
     pub(super) stdout: PathBuf,
     pub(super) stderr: PathBuf,
-    /// The runtime's own path.
-    pub(super) program: PathBuf,
+    /// COMMAND and its arguments, as they were asked for.
+    pub(super) command: Vec<OsString>,
     /// All that descends from it has this mark.
     pub(super) mark: Mark,
     /// When it must have ended, in seconds.
@@ -50,16 +51,17 @@ impl Running {
     }
 
     /// The container's command: PID 1 of a PID namespace that is not the host's. Waits until it has
-    /// been executed, which is when the process no longer executes the runtime.
+    /// been executed, which is when its command line is what was asked for: a runtime may be a script or
+    /// execute itself again, so that the file it executes tells nothing.
     pub(crate) fn container(&mut self) -> Result<Process> {
         let runtime = self.runtime();
+        let asked = &self.command;
         let is_it = |process: &Process| {
             let numbers = process.numbers();
             numbers.len() > 1
                 && numbers.last() == Some(&1)
                 && process.descends_from(runtime)
-                && !process.executes(&self.program)
-                && !process.command().is_empty()
+                && process.runs(asked)
         };
         let mark = self.mark;
         let child = &mut self.child;
@@ -84,8 +86,7 @@ impl Running {
 
     /// The container's id: its hostname, unless it was given another.
     pub(crate) fn id(&mut self) -> Result<String> {
-        let name = self.container()?.environment()?.remove("HOSTNAME");
-        name.ok_or_else(|| self.differs("the container's id in HOSTNAME", "no such variable"))
+        self.container()?.hostname()
     }
 
     /// Waits until the command has written `text` to stdout.

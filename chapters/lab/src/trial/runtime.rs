@@ -75,7 +75,7 @@ fn try_with_lab(
     // The directory goes away out here, where no mount of the check's host is in the way: what is
     // mounted in there, the host's own files perhaps, is never reached.
     let directory = tempfile::Builder::new()
-        .prefix("lab-")
+        .prefix(host::DIRECTORY_PREFIX)
         .permissions(fs::Permissions::from_mode(0o755)) // a check runs the runtime as nobody
         .tempdir()
         .context("making a temporary directory")?;
@@ -385,7 +385,7 @@ impl Run<'_> {
             child,
             stdout: file("stdout"),
             stderr: file("stderr"),
-            program: lab.program.clone(),
+            command: self.arguments,
             mark,
             longest: lab.terms.longest,
         })

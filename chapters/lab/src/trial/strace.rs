@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use crate::chapter::Chapter;
-use crate::see::cannot_run;
+use crate::see::{self, cannot_run};
 use crate::trial::outcome::Outcome;
 use crate::trial::runtime::{Lab, Run};
 
@@ -31,14 +31,25 @@ pub(crate) fn traced(lab: &Lab, options: &[&str], run: Run<'_>) -> Result<(Outco
     Ok((outcome, fs::read_to_string(file).context("reading strace's output")?))
 }
 
+/// The calls that mount, as a pattern: a runtime may use the new ones.
+pub(crate) const MOUNTS: &str = "/^(mount|move_mount|mount_setattr)$";
+
 /// Lets the first call of `name` fail, then the second instead, and so on until none is left to fail.
-/// The command must never run.
+/// The command must never run. There must be such a call, or the check would have seen nothing.
 pub(crate) fn each_failing(lab: &Lab, name: &str) -> Result<()> {
     each_failing_of(lab, name, || lab.sh("echo the command ran"))
 }
 
 /// The same for a run of the check's own, which has to print `the command ran` when nothing fails.
 pub(crate) fn each_failing_of<'a>(lab: &'a Lab, name: &str, run: impl Fn() -> Run<'a>) -> Result<()> {
+    if any_failing(lab, name, &run)? {
+        return Ok(());
+    }
+    Err(see::differs(run().line(), format!("a call of {name}, which strace makes fail"), "no such call"))
+}
+
+/// The same. False if there was no such call.
+pub(crate) fn any_failing<'a>(lab: &'a Lab, name: &str, run: impl Fn() -> Run<'a>) -> Result<bool> {
     const MOST: usize = 50;
     run().finish()?.succeeds()?.prints("the command ran\n")?; // what is made only once is made now
     for number in 1..=MOST {
@@ -46,7 +57,7 @@ pub(crate) fn each_failing_of<'a>(lab: &'a Lab, name: &str, run: impl Fn() -> Ru
         let (outcome, trace) = traced(lab, &["-e", &rule], run())?;
         if !trace.contains("(INJECTED)") {
             outcome.succeeds()?.prints("the command ran\n")?;
-            return Ok(());
+            return Ok(number > 1);
         }
         outcome.mentions("not permitted")?;
         // strace counts in each process by itself. If the clean-up failed too, that is told in a line of its own.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::containers::{file, idle, sets};
+use super::containers::{file, idle, own_cgroup, sets};
 use crate::chapter::Chapter::Cgroups;
 use crate::checks::check::Check;
 use crate::machine::hierarchy::{self, Hierarchy, numbers};
@@ -151,15 +151,10 @@ fn limits_together(lab: &Lab) -> Result<()> {
     let mut run = lab.sh("cat /proc/self/cgroup; exec sleep 1000").with(options).start()?;
     run.container()?;
     run.wrote("\n")?;
-    // The hostname is not the id here, so the cgroup is found by where the command is.
     for controller in ["memory", "cpu", "cpuset", "pids"] {
-        let cgroup = hierarchy::required(controller)?.of_process(run.container()?)?;
-        if !cgroup.parent().is_some_and(|parent| parent.ends_with("byhand")) {
-            return Err(run.differs(format!("a cgroup byhand/<id> for {controller}"), cgroup.display()));
-        }
+        own_cgroup(&mut run, &hierarchy::required(controller)?)?;
     }
-    let cgroup = hierarchy::required("memory")?.of_process(run.container()?)?;
+    let cgroups = hierarchy::of_container(run.container()?)?;
     let outcome = run.kill_command()?;
-    let id = cgroup.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    hierarchy::all_gone(&outcome.line, &id)
+    hierarchy::all_gone(&outcome.line, &cgroups)
 }

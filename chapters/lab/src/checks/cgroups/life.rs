@@ -2,19 +2,19 @@
 
 use std::fs;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::signal::Signal;
 
-use super::containers::idle;
+use super::containers::{idle, own_cgroup};
 use crate::chapter::Chapter::Cgroups;
 use crate::checks::check::Check;
 use crate::machine::hierarchy;
 use crate::machine::mounts::{self, bind, rebind};
-use crate::see;
+use crate::see::{self, CannotRun};
 use crate::trial::outcome::Outcome;
 use crate::trial::runtime::Lab;
-use crate::trial::strace::traced;
+use crate::trial::strace::{MOUNTS, traced};
 
 pub(crate) const CHECKS: &[Check] = &[
     Check::new(
@@ -83,14 +83,22 @@ pub(crate) const CHECKS: &[Check] = &[
 
 fn from_the_start(lab: &Lab) -> Result<()> {
     hierarchy::required("memory")?;
-    let outcome =
-        lab.sh("cat /proc/self/cgroup; cat /proc/sys/kernel/hostname").with(["-m", "100m"]).finish()?;
+    let outcome = lab.run(["cat", "/proc/self/cgroup"]).with(["-m", "100m"]).finish()?;
     let output = outcome.succeeds()?.output();
-    let id = output.lines().last().unwrap_or_default();
-    if !output.lines().any(|line| line.ends_with(&format!("/byhand/{id}"))) {
-        return Err(outcome.differs("a line that ends with /byhand/<id> in /proc/self/cgroup"));
+    let memory = |list: &str| list.lines().find(|line| is_memory(line)).map(str::to_string);
+    let own = memory(&fs::read_to_string("/proc/thread-self/cgroup")?);
+    let first = memory(&output);
+    if first.is_none() || first == own {
+        return Err(outcome.differs(format!("another cgroup for memory than its caller's, {own:?}")));
     }
     Ok(())
+}
+
+/// Whether a line of `/proc/PID/cgroup` tells the cgroup of the memory controller.
+fn is_memory(line: &str) -> bool {
+    let controllers = line.split(':').nth(1).unwrap_or_default();
+    let v2 = hierarchy::of("memory").ok().flatten().is_some_and(|hierarchy| hierarchy.v2);
+    if v2 { controllers.is_empty() } else { controllers.split(',').any(|one| one == "memory") }
 }
 
 fn limit_first(lab: &Lab) -> Result<()> {
@@ -98,9 +106,9 @@ fn limit_first(lab: &Lab) -> Result<()> {
     let run = lab.run(["true"]).with(["-m", "100m"]);
     let (outcome, trace) = traced(lab, &["-e", "trace=open,openat,openat2,creat,execve"], run)?;
     outcome.exits(0)?;
-    // Paths of a container's cgroup only: a runtime may read others before.
-    let first =
-        |name: &dyn Fn(&str) -> bool| trace.lines().position(|line| line.contains("/byhand/") && name(line));
+    // Only what is opened for writing: a runtime may read others before.
+    let writes = |line: &str| ["O_WRONLY", "O_RDWR", "creat("].iter().any(|how| line.contains(how));
+    let first = |name: &dyn Fn(&str) -> bool| trace.lines().position(|line| writes(line) && name(line));
     let limit = first(&|line| line.contains(file));
     let join = first(&|line| line.contains("/tasks\"") || line.contains("/cgroup.procs\""));
     // The command's arguments are "true" alone; the runtime's end with it.
@@ -120,7 +128,7 @@ fn no_limit_no_cgroup(lab: &Lab) -> Result<()> {
     let saw = fs::read_to_string(run.container()?.file("cgroup"))?;
     run.same("the caller's own cgroups", own, saw)?;
     let id = run.id()?;
-    hierarchy::all_gone(run.line(), &id)?;
+    hierarchy::none_of(run.line(), &id)?;
     run.kill_command().map(drop)
 }
 
@@ -136,7 +144,7 @@ fn none_with(outcome: &Outcome, limit: &str) -> Result<()> {
     let ours = |path: &std::path::PathBuf| {
         fs::read_to_string(path.join(name)).is_ok_and(|text| text.trim() == limit)
     };
-    let left: Vec<_> = hierarchy.containers().into_iter().filter(ours).collect();
+    let left: Vec<_> = hierarchy.all().into_iter().filter(ours).collect();
     see::same(&outcome.line, "the container's cgroup to be gone, but there is", Vec::new(), left)
 }
 
@@ -149,6 +157,8 @@ fn cgroup_gone(lab: &Lab) -> Result<()> {
         "exit 7",
         "sleep 1000 & sleep 1000 & exit 0",
         "sh -c 'trap \"\" TERM; sleep 1000' & exit 3",
+        // Killed for its memory: all of a block is read before it is written.
+        "dd if=/dev/zero of=/dev/null count=1 bs=400000000 2> /dev/null",
     ] {
         none_with(&lab.sh(script).with(options).finish()?, &limit)?;
     }
@@ -158,19 +168,32 @@ fn cgroup_gone(lab: &Lab) -> Result<()> {
         outcome.refuses(&[126, 127])?;
         none_with(&outcome, &limit)?;
     }
+    // A container that could not be made, for the hostname is too long, and for the kernel says no.
+    let outcome = lab.run(["true"]).with(options).with(["--hostname", &"x".repeat(65)]).finish()?;
+    outcome.refuses(&[125])?;
+    none_with(&outcome, &limit)?;
+    for call in ["sethostname", MOUNTS] {
+        let rule = format!("inject={call}:error=EPERM:when=1");
+        let run = lab.run(["true"]).with(options);
+        match traced(lab, &["-e", &rule], run) {
+            Ok((outcome, _)) => none_with(&outcome, &limit)?,
+            Err(error) if error.is::<CannotRun>() => {} // no strace here: the rest is worth a check, too
+            Err(error) => return Err(error),
+        }
+    }
     // And one that was ended, by a signal to it or to run.
     let mut run = idle(lab, &options)?;
-    let container = run.id()?;
+    let cgroups = hierarchy::of_container(run.container()?)?;
     let outcome = run.kill_command()?;
-    hierarchy::all_gone(&outcome.line, &container)?;
+    hierarchy::all_gone(&outcome.line, &cgroups)?;
     let wait = "trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done";
     let mut run = lab.sh(wait).with(options).start()?;
     run.wrote("ready")?;
-    let container = run.id()?;
+    let cgroups = hierarchy::of_container(run.container()?)?;
     run.signal(Signal::SIGTERM);
     let outcome = run.finish()?;
     outcome.exits(5)?;
-    hierarchy::all_gone(&outcome.line, &container)
+    hierarchy::all_gone(&outcome.line, &cgroups)
 }
 
 fn cgroup_leftover(lab: &Lab) -> Result<()> {
@@ -178,9 +201,9 @@ fn cgroup_leftover(lab: &Lab) -> Result<()> {
     lab.runtime_was_killed();
     let options = ["-m", "100m"];
     let mut living = idle(lab, &options)?;
-    let kept = living.id()?;
+    let kept = own_cgroup(&mut living, &hierarchy)?;
     let mut killed = idle(lab, &options)?;
-    let left = killed.id()?;
+    let left = hierarchy::of_container(killed.container()?)?;
     let container = killed.container()?;
     killed.signal(Signal::SIGKILL);
     killed.finish()?;
@@ -188,28 +211,30 @@ fn cgroup_leftover(lab: &Lab) -> Result<()> {
     let outcome = lab.run(["true"]).with(options).finish()?;
     outcome.succeeds()?;
     hierarchy::all_gone(&outcome.line, &left)?;
-    see::same(
-        &outcome.line,
-        "the cgroup of a running container:",
-        true,
-        hierarchy.container(&kept).exists(),
-    )?;
+    see::same(&outcome.line, "the cgroup of a running container:", true, kept.exists())?;
     living.kill_command().map(drop)
 }
 
 fn cgroup_with_subgroups(lab: &Lab) -> Result<()> {
     let hierarchy = hierarchy::required("memory")?;
-    let own = hierarchy.container("$HOSTNAME");
-    let script = format!("mkdir -p \"{0}/a/b\" \"{0}/c\"; echo $HOSTNAME", own.display());
-    let outcome = lab.sh(&script).with(["-m", "100m"]).finish()?;
-    hierarchy::all_gone(&outcome.line, outcome.succeeds()?.output().trim_end())
+    let mut run = idle(lab, &["-m", "100m"])?;
+    let own = own_cgroup(&mut run, &hierarchy)?;
+    // Whoever makes them: it is all the same to the kernel.
+    for below in ["a/b", "c"] {
+        fs::create_dir_all(own.join(below)).context("making a cgroup in the container's")?;
+    }
+    let cgroups = hierarchy::of_container(run.container()?)?;
+    let outcome = run.kill_command()?;
+    outcome.exits(137)?.complains("")?;
+    hierarchy::all_gone(&outcome.line, &cgroups)
 }
 
 fn cgroup_parent_gone(lab: &Lab) -> Result<()> {
     let hierarchy = hierarchy::required("memory")?;
-    let outcome = lab.run(["true"]).with(["-m", "100m"]).finish()?;
-    outcome.succeeds()?;
-    hierarchy.parent_goes(&outcome.line)
+    let mut run = idle(lab, &["-m", "100m"])?;
+    let own = own_cgroup(&mut run, &hierarchy)?;
+    let outcome = run.kill_command()?;
+    hierarchy.parent_goes(&outcome.line, own.parent().context("a cgroup without a parent")?)
 }
 
 fn twenty_limited(lab: &Lab) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::containers::{file, idle, sets};
+use super::containers::{file, idle, own_cgroup, sets};
 use crate::chapter::Chapter::Cgroups;
 use crate::checks::check::Check;
 use crate::machine::hierarchy;
@@ -50,7 +50,7 @@ fn memory_swap(lab: &Lab) -> Result<()> {
     let options = ["-m", "100m"];
     let hierarchy = hierarchy::required("memory")?;
     let mut run = idle(lab, &options)?;
-    let cgroup = hierarchy.container(&run.id()?);
+    let cgroup = own_cgroup(&mut run, &hierarchy)?;
     // Which of these there is depends on the kernel's version and configuration.
     let both = ("memory.memsw.limit_in_bytes", "104857600");
     let files =
@@ -94,7 +94,8 @@ fn limits_apart(lab: &Lab) -> Result<()> {
         run.same(&format!("with another container running, in {name}"), *bytes, &saw)?;
     }
     let [(mut one, _), (mut two, bytes)] = runs;
-    let (first, second) = (one.id()?, two.id()?);
+    let (first, second) =
+        (hierarchy::of_container(one.container()?)?, hierarchy::of_container(two.container()?)?);
     let outcome = one.kill_command()?;
     hierarchy::all_gone(&outcome.line, &first)?;
     // The end of one leaves the other's limit alone.

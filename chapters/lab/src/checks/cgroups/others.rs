@@ -10,7 +10,7 @@ use nix::mount::MsFlags;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
-use super::containers::idle;
+use super::containers::{idle, own_cgroup};
 use crate::chapter::Chapter::Cgroups;
 use crate::checks::check::Check;
 use crate::machine::hierarchy::{self, Hierarchy};
@@ -57,10 +57,10 @@ fn locks_of_others(lab: &Lab) -> Result<()> {
     lab.runtime_was_killed();
     let mut living = idle(lab, &LIMIT)?;
     let mut killed = idle(lab, &LIMIT)?;
-    let left = killed.id()?;
-    let kept = hierarchy.container(&living.id()?);
+    let left = hierarchy::of_container(killed.container()?)?;
+    let (kept, its) = (own_cgroup(&mut living, &hierarchy)?, own_cgroup(&mut killed, &hierarchy)?);
     let parent = kept.parent().context("a cgroup has a parent")?;
-    let _locks = TheirLock::on_all([hierarchy.point(), parent, &kept, &hierarchy.container(&left)])?;
+    let _locks = TheirLock::on_all([hierarchy.point(), parent, &kept, &its])?;
 
     lab.run(["true"]).with(LIMIT).finish()?.succeeds()?;
     kill(killed)?;
@@ -115,7 +115,7 @@ fn deep(lab: &Lab) -> Result<()> {
         // It ends by itself, or the next run finds what it left.
         for ends in [true, false] {
             let mut run = lab.run(["sleep", "1000"]).with(LIMIT).prepared(few).start()?;
-            let (id, _nested) = nest(&hierarchy, &mut run, depth, length)?;
+            let (cgroups, _nested) = nest(&hierarchy, &mut run, depth, length)?;
             let outcome = if ends {
                 let outcome = run.kill_command()?;
                 outcome.exits(137)?.complains("")?;
@@ -127,16 +127,20 @@ fn deep(lab: &Lab) -> Result<()> {
                 outcome
             };
             let did = format!("{} (with {depth} cgroups, each in the last)", outcome.line);
-            hierarchy::all_gone(&did, &id)?;
+            hierarchy::all_gone(&did, &cgroups)?;
         }
     }
     Ok(())
 }
 
-fn nest(hierarchy: &Hierarchy, run: &mut Running, depth: usize, length: usize) -> Result<(String, Nested)> {
-    let id = run.id()?;
-    let nested = Nested::make(&hierarchy.container(&id), depth, length)?;
-    Ok((id, nested))
+fn nest(
+    hierarchy: &Hierarchy,
+    run: &mut Running,
+    depth: usize,
+    length: usize,
+) -> Result<(Vec<PathBuf>, Nested)> {
+    let nested = Nested::make(&own_cgroup(run, hierarchy)?, depth, length)?;
+    Ok((hierarchy::of_container(run.container()?)?, nested))
 }
 
 fn covered(lab: &Lab) -> Result<()> {
@@ -150,7 +154,8 @@ fn covered(lab: &Lab) -> Result<()> {
     lab.arranged()?;
     let mut run = idle(lab, &LIMIT)?;
     let file = if hierarchy.v2 { "memory.max" } else { "memory.limit_in_bytes" };
-    let limit = elsewhere.join("byhand").join(run.id()?).join(file);
+    let own = own_cgroup(&mut run, &hierarchy)?;
+    let limit = elsewhere.join(own.strip_prefix(hierarchy.point())?).join(file);
     let set = fs::read_to_string(&limit).unwrap_or_default();
     run.same(&format!("in {}", limit.display()), "104857600", set.trim())?;
     run.kill_command()?.exits(137)?.complains("")?;

@@ -26,7 +26,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check::new(
         "tar-hostile",
         PivotRoot,
-        "A tar entry that would leave the image is refused, nothing is written outside, and no image stays.",
+        "A tar entry that would leave the image, or is a device, is refused, nothing is written outside, and no image stays.",
         tar_hostile,
     ),
     Check::new(
@@ -58,10 +58,14 @@ fn add(tar: &mut Builder<File>, kind: EntryType, name: &str, target: &str) -> Re
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
     header.set_size(content.len() as u64);
-    header.set_mode(0o644);
-    header.set_uid(0);
-    header.set_gid(0);
+    header.set_mode(0o4640);
+    header.set_uid(5);
+    header.set_gid(6);
     header.set_mtime(0);
+    if matches!(kind, EntryType::Char | EntryType::Block) {
+        header.set_device_major(1)?;
+        header.set_device_minor(3)?;
+    }
     let fields = header.as_old_mut();
     for (field, text) in [(&mut fields.name, name), (&mut fields.linkname, target)] {
         if text.len() >= field.len() {
@@ -97,24 +101,29 @@ fn tar_image(lab: &Lab) -> Result<()> {
     run().finish()?.succeeds()?;
     let script = "busybox --list-full | grep -v linuxrc | while read path; do [ -e \"/$path\" ] || echo \"$path is missing\"; done";
     lab.sh(script).state(&state).finish()?.succeeds()?.prints("")?;
+    // Whose the files are, and what may be done with them.
+    let script = "stat -c '%u:%g %a' /hello /bin/busybox";
+    lab.sh(script).state(&state).finish()?.succeeds()?.prints("5:6 4640\n0:0 755\n")?;
     Ok(())
 }
 
 fn tar_hostile(lab: &Lab) -> Result<()> {
-    use EntryType::{Link, Regular, Symlink};
+    use EntryType::{Block, Char, Link, Regular, Symlink};
     let outside = lab.folder("outside")?;
     fs::write(outside.join("secret"), "the host's\n")?;
     let before = Snapshot::of(&outside)?;
     let outside = outside.to_str().context("the temporary directory's path is no text")?;
     let (file, secret) = (format!("{outside}/escaped"), format!("{outside}/secret"));
 
-    let harmful: [(&str, &[Entry<'_>]); 7] = [
+    let harmful: [(&str, &[Entry<'_>]); 9] = [
         ("dotdot", &[(Regular, "../escaped", "")]),
         ("dotdot-inside", &[(Regular, "bin/../../../escaped", "")]),
         ("absolute", &[(Regular, &file, "")]),
         ("through-link", &[(Symlink, "out", outside), (Regular, "out/escaped", "")]),
         ("through-relative-link", &[(Symlink, "out", "../../../outside"), (Regular, "out/escaped", "")]),
         ("hard-link", &[(Link, "stolen", &secret)]),
+        ("device", &[(Char, "mem", "")]),
+        ("disk", &[(Block, "disk", "")]),
         ("relative-hard-link", &[(Link, "stolen", "../../../outside/secret")]),
     ];
     for (name, entries) in harmful {

@@ -1,14 +1,18 @@
 //! The command: its arguments byte for byte, and its exit status.
 
 use std::ffi::OsStr;
+use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 
 use crate::chapter::Chapter::{PivotRoot, Run};
 use crate::checks::check::Check;
+use crate::see::{SOON, differs, wait_for};
 use crate::trial::runtime::Lab;
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -169,7 +173,20 @@ fn path_searched(lab: &Lab) -> Result<()> {
     lab.run(["/bin/true"]).finish()?.succeeds()?;
     // The caller's PATH is not the container's.
     lab.run(["true"]).variable("PATH", "/nowhere").finish()?.succeeds()?;
+    // The working directory is not in PATH, neither the caller's nor the container's.
+    let here = lab.folder("here")?;
+    executable(&here.join("only-here"))?;
+    if lab.has(PivotRoot) {
+        executable(&lab.image()?.join("only-here"))?;
+        lab.run(["/only-here"]).finish()?.succeeds()?;
+    }
+    lab.run(["only-here"]).inside(&here).finish()?.refuses(&[127])?;
     Ok(())
+}
+
+fn executable(path: &Path) -> Result<()> {
+    fs::write(path, "#!/bin/sh\nexit 0\n").with_context(|| format!("writing {}", path.display()))?;
+    Ok(fs::set_permissions(path, Permissions::from_mode(0o755))?)
 }
 
 fn end_with_command(lab: &Lab) -> Result<()> {
@@ -180,5 +197,30 @@ fn end_with_command(lab: &Lab) -> Result<()> {
     if !left.is_empty() {
         return Err(outcome.differs(format!("no process left when run returns, but there is {left:?}")));
     }
-    Ok(())
+    at_once(lab)
+}
+
+/// Looks how long `run` outlives its command. Whatever else the machine does, once in so many tries it is quick.
+fn at_once(lab: &Lab) -> Result<()> {
+    const TRIES: usize = 20;
+    const AT_ONCE: Duration = Duration::from_millis(200);
+    let mut quickest = SOON;
+    for _ in 0..TRIES {
+        let mut run = lab.run(["sleep", "1000"]).start()?;
+        let container = run.container()?;
+        container.signal(Signal::SIGKILL);
+        wait_for(SOON, || Ok((!container.lives()).then_some(())))?;
+        let ended = Instant::now();
+        wait_for(SOON, || run.ended())?;
+        quickest = quickest.min(ended.elapsed());
+        if quickest < AT_ONCE {
+            return Ok(());
+        }
+    }
+    let did = lab.run(["sleep", "1000"]).line();
+    Err(differs(
+        did,
+        "the end of run with its command's",
+        format!("{quickest:?} later, in the best of {TRIES}"),
+    ))
 }

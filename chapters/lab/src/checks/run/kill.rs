@@ -114,19 +114,20 @@ fn killed_before_bond(lab: &Lab) -> Result<()> {
     lab.run(["true"]).finish()?.succeeds()?;
     let delay = ["strace", "-f", "-o", "/dev/null", "-e", "inject=prctl:delay_enter=400000"];
     let mut run = lab.run(["sleep", "1000"]).under(delay).start()?;
-    // The runtime below strace, and the child that it has cloned.
-    let family = || {
+    // The runtime is the child of strace that the process in the new PID namespace descends from.
+    let strace = run.runtime();
+    let ancestors = |process: Process| std::iter::successors(Some(process), |process| process.parent());
+    let below_strace = || {
         let all = lab.mark().processes();
-        let mut ours: Vec<_> = all.into_iter().filter(|process| process.executes(lab.program())).collect();
-        ours.sort_by_key(|process| process.0);
-        Ok(ours.iter().any(|process| process.numbers().len() > 1).then_some(ours))
+        let inside = all.into_iter().find(|process| process.numbers().len() > 1);
+        Ok(inside.and_then(|inside| ancestors(inside).find(|one| one.parent() == Some(strace))))
     };
-    let Some(runtime) = see::wait_for(SOON, family)?.and_then(|family| family.first().copied()) else {
+    let Some(runtime) = see::wait_for(SOON, below_strace)? else {
         return Err(run.differs("a child in a new PID namespace", "none"));
     };
     thread::sleep(Duration::from_millis(100));
     runtime.signal(Signal::SIGKILL);
-    let left = lab.mark().gone(Duration::from_secs(5));
+    let left = lab.mark().gone(SOON);
     if left.is_empty() {
         return Ok(());
     }

@@ -9,6 +9,7 @@ use nix::libc;
 
 use crate::chapter::Chapter::{Aufs, Run};
 use crate::checks::check::Check;
+use crate::trial::running::Running;
 use crate::trial::runtime::Lab;
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -75,8 +76,9 @@ pub(crate) const CHECKS: &[Check] = &[
 ];
 
 fn environment(lab: &Lab) -> Result<()> {
-    let mut run =
-        lab.run(["sleep", "1000"]).variable("SECRET", "of-the-host").variable("LANG", "C.UTF-8").start()?;
+    let run = lab.run(["sleep", "1000"]).variable("SECRET", "of-the-host").variable("LANG", "C.UTF-8");
+    // Also what the runtime itself has a use for.
+    let mut run = run.variable("RUST_LOG", "error").variable("TERM", "of-the-caller").start()?;
     let environment = run.container()?.environment()?;
     let names: BTreeSet<_> = environment.keys().map(String::as_str).collect();
     run.same("the variables", ["HOME", "HOSTNAME", "PATH", "TERM"].into(), names)?;
@@ -85,11 +87,23 @@ fn environment(lab: &Lab) -> Result<()> {
             return Err(run.differs(format!("a value for {name}"), "an empty one"));
         }
     }
+    run.same("TERM, from the caller,", Some("of-the-caller"), environment.get("TERM").map(String::as_str))?;
+    let path = environment.get("PATH").map(String::as_str).unwrap_or_default();
+    let usual = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    let missing: Vec<_> = usual.iter().filter(|one| !path.split(':').any(|other| other == **one)).collect();
+    run.same(&format!("missing in PATH, {path},"), Vec::new(), missing)?;
     run.kill_command()?;
     let script = "read name < /proc/sys/kernel/hostname; [ \"$name\" = \"$HOSTNAME\" ]";
     lab.sh(script).finish()?.succeeds()?;
     lab.sh(script).with(["--hostname", "box"]).finish()?.succeeds()?;
     Ok(())
+}
+
+/// The lowest ones that can be inherited are those that a program often has for itself. They are opened by a shell: to
+/// open them between fork and exec could hit what the lab itself has there.
+fn inherits_low(lab: &Lab) -> Result<()> {
+    let open = "exec 3< /dev/null 4< /dev/null 5> /dev/null 9< /; exec \"$@\"";
+    only_three(lab.sh("echo ready; sleep 1000; :").under(["sh", "-c", open, "sh"]).start()?)
 }
 
 /// Starts a run that has inherited these descriptors, and looks which ones its command has.
@@ -104,8 +118,11 @@ fn inherits(lab: &Lab, inherited: impl Fn() -> std::ops::Range<i32> + Send + Syn
         }
         Ok(())
     };
+    only_three(lab.sh("echo ready; sleep 1000; :").prepared(give).start()?)
+}
+
+fn only_three(mut run: Running) -> Result<()> {
     // By the time that the shell speaks, the loader has closed the libraries that it had opened.
-    let mut run = lab.sh("echo ready; sleep 1000; :").prepared(give).start()?;
     run.wrote("ready")?;
     let open = run.container()?.descriptors()?;
     let numbers: Vec<_> = open.keys().copied().collect();
@@ -117,6 +134,7 @@ fn inherits(lab: &Lab, inherited: impl Fn() -> std::ops::Range<i32> + Send + Syn
 
 fn descriptors(lab: &Lab) -> Result<()> {
     inherits(lab, || 0..0)?;
+    inherits_low(lab)?;
     inherits(lab, || 100..103)
 }
 

@@ -11,7 +11,7 @@ use crate::checks::check::Check;
 use crate::machine::mounts::propagation;
 use crate::see;
 use crate::trial::runtime::Lab;
-use crate::trial::strace::each_failing;
+use crate::trial::strace::{MOUNTS, each_failing};
 
 pub(crate) const CHECKS: &[Check] = &[
     Check::new(
@@ -81,7 +81,7 @@ fn host_proc_dev(lab: &Lab) -> Result<()> {
 }
 
 fn mount_fails(lab: &Lab) -> Result<()> {
-    each_failing(lab, "mount")
+    each_failing(lab, MOUNTS)
 }
 
 fn hostname_fails(lab: &Lab) -> Result<()> {

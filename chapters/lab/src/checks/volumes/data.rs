@@ -1,15 +1,17 @@
 //! The data in a volume: shared with the host while the container runs, and safe when it ends.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::signal::Signal;
 
 use super::sources::{source, volume};
 use crate::chapter::Chapter::Volumes;
 use crate::checks::check::Check;
+use crate::machine::host::HostState;
 use crate::machine::mounts;
 use crate::machine::snapshot::Snapshot;
 use crate::see::{self, SOON, wait_for};
@@ -27,6 +29,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Volumes,
         "What either side writes the other sees at once, and the host keeps it after the end.",
         live,
+    ),
+    Check::new(
+        "volume-mounts-below",
+        Volumes,
+        "What is mounted below SRC is in the volume as well.",
+        mounts_below,
     ),
     Check::new("volume-file", Volumes, "-v works with a single file.", file),
     Check::new(
@@ -212,7 +220,58 @@ fn survives(lab: &Lab) -> Result<()> {
     before.still(&outcome.line)?;
     let outcome =
         lab.sh("cd /data; exec sleep 1000").with(volume(&source, "/data")).start()?.kill_command()?;
-    before.still(&outcome.line)
+    before.still(&outcome.line)?;
+    busy_for_the_host(lab, &source, &before)?;
+    host_mounted_in_workspace(lab, &source, &before)
+}
+
+/// Processes of the host can keep a mount busy, too, wherever they see it.
+fn busy_for_the_host(lab: &Lab, source: &Path, before: &Snapshot) -> Result<()> {
+    let host = HostState::now()?;
+    let mut run = lab.sh("echo ready; exec sleep 1000").with(volume(source, "/data")).start()?;
+    run.wrote("ready")?;
+    let inside = run.container()?.path("/data/file");
+    let mut open = vec![File::open(&inside).with_context(|| format!("opening {}", inside.display()))?];
+    // None if the runtime mounts in the container's namespace only.
+    for point in host.new_mounts() {
+        open.extend(File::open(point));
+    }
+    let outcome = run.kill_command()?;
+    before.still(&format!("{} (with the volume open on the host)", outcome.line))
+}
+
+/// What someone has mounted where the container's root was is no part of it.
+fn host_mounted_in_workspace(lab: &Lab, source: &Path, before: &Snapshot) -> Result<()> {
+    let mut run = lab.sh("echo ready; exec sleep 1000").start()?;
+    run.wrote("ready")?;
+    let Some(point) = lab.containers().into_iter().map(|path| path.join("merged")).find(|path| path.is_dir())
+    else {
+        return run.kill_command().map(drop); // a runtime that has its files elsewhere
+    };
+    mounts::bind(source, &point)?;
+    lab.runtime_was_killed(); // it may leave a directory that has a mount in it
+    let outcome = run.kill_command()?;
+    before.still(&format!("{} (with a mount of the host's on {})", outcome.line, point.display()))?;
+    // The next run finds it, too.
+    lab.run(["true"]).finish()?;
+    before.still(&outcome.line)?;
+    if mounts::table()?.iter().any(|mount| Path::new(&mount.point) == point) {
+        umount2(&point, MntFlags::MNT_DETACH).context("unmounting what the check has mounted")?;
+    }
+    Ok(())
+}
+
+fn mounts_below(lab: &Lab) -> Result<()> {
+    let source = source(lab, "source")?;
+    let below = lab.folder("source/below")?;
+    mounts::tmpfs(&below, MsFlags::MS_NOSUID, "size=1m")?;
+    fs::write(below.join("file"), "below\n")?;
+    lab.arranged()?;
+    let script = "cat /data/below/file; echo inside > /data/below/new";
+    let outcome = lab.sh(script).with(volume(&source, "/data")).finish()?;
+    outcome.succeeds()?.prints("below\n")?;
+    let new = fs::read_to_string(below.join("new")).unwrap_or_default();
+    see::same(&outcome.line, "in SRC/below/new on the host", "inside\n", new.as_str())
 }
 
 fn survives_kill(lab: &Lab) -> Result<()> {
@@ -266,7 +325,6 @@ fn not_in_image(lab: &Lab) -> Result<()> {
 }
 
 fn flags_kept(lab: &Lab) -> Result<()> {
-    use nix::mount::MsFlags;
     let source = lab.folder("source")?;
     mounts::tmpfs(&source, MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, "size=1m")?;
     lab.arranged()?;

@@ -16,7 +16,7 @@ use crate::machine::mounts::tmpfs;
 use crate::machine::snapshot::Snapshot;
 use crate::see::cannot_run;
 use crate::trial::runtime::Lab;
-use crate::trial::strace::each_failing_of;
+use crate::trial::strace::{MOUNTS, each_failing_of};
 
 pub(crate) const CHECKS: &[Check] = &[
     Check::new(
@@ -106,10 +106,13 @@ fn read_only_below(lab: &Lab) -> Result<()> {
     }
     lab.arranged()?;
     let before = Snapshot::of(&source)?;
-    let script = "touch /data/new /data/below/new '/data/two words/new' 2> /dev/null && echo worked
+    let script = "cat /data/file /data/below/file '/data/two words/file'
+                  for path in /data/new /data/below/new '/data/two words/new'; do
+                      touch \"$path\" 2> /dev/null && echo \"touch $path worked\"
+                  done
                   cd '/data/two words' && touch new 2> /dev/null && echo worked; exit 0";
     let outcome = lab.sh(script).with(volume(&source, "/data:ro")).finish()?;
-    outcome.exits(0)?.prints("")?;
+    outcome.exits(0)?.prints("the host's\nbelow\nbelow\n")?;
     before.still(&outcome.line)?;
     fs::write(source.join("below/file"), "the host still can\n")?;
     Ok(())
@@ -131,7 +134,9 @@ fn read_only_apart(lab: &Lab) -> Result<()> {
 
 fn mount_fails(lab: &Lab) -> Result<()> {
     let source = source(lab, "source")?;
-    each_failing_of(lab, "mount", || lab.sh("echo the command ran").with(volume(&source, "/data:ro")))
+    // With the volume there, so that its mount is among those.
+    let script = "[ -e /data/file ] && echo the command ran";
+    each_failing_of(lab, MOUNTS, || lab.sh(script).with(volume(&source, "/data:ro")))
 }
 
 fn read_only_covered(lab: &Lab) -> Result<()> {

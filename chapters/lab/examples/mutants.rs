@@ -1,0 +1,344 @@
+//! How well the checks judge: small changes to the chapters' code, one at a time, and whether any check or unit test
+//! finds it: `.ci/run mutants`, or, for some of them,
+//!
+//!     cargo build --bins -p lab --example mutants && target/debug/examples/mutants --sample 30 --seed 1
+//!
+//! It runs as whoever builds, and only the lab becomes root. All that it builds is in `target/mutants`.
+//!
+//! A change that no check can find, for nothing that can be seen depends on it, is in mutants.txt, with the reason.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+use lab::Chapter;
+use proc_macro2::Span;
+use syn::spanned::Spanned;
+use syn::visit::{self, Visit};
+use syn::{BinOp, Block, Expr, ItemMod, Lit, PatGuard, ReturnType, Stmt};
+
+#[derive(Parser)]
+struct Arguments {
+    /// So many, and not all
+    #[arg(long, value_name = "N")]
+    sample: Option<usize>,
+    /// Which ones
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Only those in files whose path has this in it
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Tell them, and that is all
+    #[arg(long)]
+    list: bool,
+    /// Fail if fewer than so many in 100 are found
+    #[arg(long, default_value_t = 0)]
+    least: usize,
+}
+
+/// A change: these bytes of a file by that text.
+#[derive(Default)]
+struct Mutant {
+    file: String,
+    line: usize,
+    start: usize,
+    end: usize,
+    text: String,
+    /// What it says, for people and for mutants.txt.
+    name: String,
+}
+
+enum Fate {
+    /// By this check, or by a unit test.
+    Killed(String),
+    Survived,
+    Equivalent,
+    DoesNotBuild,
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let repository = lab.ancestors().nth(2).context("no repository")?;
+    let mut mutants = Vec::new();
+    for package in ["ch01_run", "ch02_cgroups", "ch03_pivot_root", "ch04_overlay", "ch05_volumes"] {
+        let source = format!("chapters/{package}/src");
+        let mut files: Vec<_> =
+            fs::read_dir(repository.join(&source))?.flatten().map(|one| one.file_name()).collect();
+        files.sort();
+        for file in files {
+            mutants.extend(mutants_of(repository, format!("{source}/{}", file.to_string_lossy()))?);
+        }
+    }
+    mutants.retain(|mutant| mutant.file.contains(&arguments.only));
+    if let Some(sample) = arguments.sample {
+        shuffle(&mut mutants, arguments.seed);
+        mutants.truncate(sample);
+    }
+    if arguments.list {
+        mutants.iter().for_each(|mutant| println!("{}:{}: {}", mutant.file, mutant.line, mutant.name));
+        println!("{} mutants", mutants.len());
+        return Ok(ExitCode::SUCCESS);
+    }
+
+    let equivalents = fs::read_to_string(lab.join("mutants.txt")).context("reading mutants.txt")?;
+    let target = Path::new(&std::env::current_exe()?).ancestors().nth(3).context("no target")?.to_path_buf();
+    let tree = target.join("mutants");
+    copy(repository, &tree)?;
+    // What is not changed must build and be green, or nothing that is said of a change means anything.
+    let none = Mutant { file: mutants.first().context("no mutants")?.file.clone(), ..Mutant::default() };
+    ensure!(matches!(tried(&target, &tree, &none)?, Fate::Survived), "the code as it is does not pass");
+    let (mut killed, mut equivalent, mut survivors, mut unbuilt) = (0, 0, Vec::new(), 0);
+    for (number, mutant) in mutants.iter().enumerate() {
+        let start = Instant::now();
+        let place = format!("{}:{}: {}", mutant.file, mutant.line, mutant.name);
+        let known = equivalents.lines().any(|line| line == format!("{}: {}", mutant.file, mutant.name));
+        let fate = if known { Fate::Equivalent } else { tried(&target, &tree, mutant)? };
+        let said = match &fate {
+            Fate::Killed(by) => format!("killed by {by}"),
+            Fate::Survived => "SURVIVED".to_string(),
+            Fate::Equivalent => "equivalent".to_string(),
+            Fate::DoesNotBuild => "does not build".to_string(),
+        };
+        println!("{}/{} {place}: {said} ({} s)", number + 1, mutants.len(), start.elapsed().as_secs());
+        match fate {
+            Fate::Killed(_) => killed += 1,
+            Fate::Survived => survivors.push(place),
+            Fate::Equivalent => equivalent += 1,
+            Fate::DoesNotBuild => unbuilt += 1,
+        }
+    }
+    let judged = killed + survivors.len();
+    ensure!(judged > 0, "no change was judged");
+    let score = 100 * killed / judged;
+    println!("\nsurvivors:");
+    survivors.iter().for_each(|place| println!("{place}"));
+    println!(
+        "{killed} killed, {} survived, {equivalent} equivalent, {unbuilt} do not build: {score} in 100",
+        survivors.len()
+    );
+    Ok(if score >= arguments.least { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Builds it and asks everyone. The tree is as before afterwards.
+fn tried(target: &Path, tree: &Path, mutant: &Mutant) -> Result<Fate> {
+    let file = tree.join(&mutant.file);
+    let before = fs::read_to_string(&file)?;
+    fs::write(&file, [&before[..mutant.start], &mutant.text, &before[mutant.end..]].concat())?;
+    let fate = judged(target, tree, &mutant.file);
+    fs::write(&file, before)?;
+    fate
+}
+
+fn judged(target: &Path, tree: &Path, file: &str) -> Result<Fate> {
+    let package = file.split('/').nth(1).context("no package")?;
+    let own: Chapter = package.get(3..4).unwrap_or_default().parse().map_err(anyhow::Error::msg)?;
+    // A chapter's library is in all later programs, its own program's story is not.
+    let last = if file.ends_with("main.rs") { own } else { Chapter::LAST };
+    let mut unit = Command::new("cargo");
+    unit.args(["test", "--quiet", "--lib", "--package", package]).current_dir(tree);
+    let parsers = tree.join("chapters").join(package).join("tests/parsers.rs").exists();
+    unit.args(parsers.then_some(["--test", "parsers"]).into_iter().flatten());
+    let output = unit.env_remove("CARGO_TARGET_DIR").output().context("running cargo")?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        let built = !text.contains("could not compile");
+        return Ok(if built { Fate::Killed("a unit test".to_string()) } else { Fate::DoesNotBuild });
+    }
+    // First those that are most likely to find it.
+    let all = || lab::checks().filter(|check| check.applies_to(last));
+    for of_chapter in [true, false] {
+        let ids: Vec<_> =
+            all().filter(|check| (check.since == own) == of_chapter).map(|check| check.id).collect();
+        if ids.is_empty() {
+            continue;
+        }
+        let mut check = Command::new(tree.join(".cargo/as-root"));
+        check.arg(target.join("debug/lab")).args([
+            "check",
+            last.name(),
+            "--json",
+            "--limit",
+            "20",
+            "--runtime",
+        ]);
+        check.arg(tree.join("chapters").join(last.package())).args(ids);
+        check.env_remove("CARGO_TARGET_DIR").stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = check.spawn().context("starting the lab: cargo build --bins")?;
+        let mut red = None;
+        for line in BufReader::new(running.stdout.take().context("no stdout")?).lines() {
+            let result: serde_json::Value = serde_json::from_str(&line?)?;
+            if result["outcome"] == "fail" && red.is_none() {
+                red = Some(result["id"].as_str().unwrap_or_default().to_string());
+                // It need not go on, but clean up.
+                let mut stop = Command::new(tree.join(".cargo/as-root"));
+                stop.args(["kill", "-INT", &running.id().to_string()])
+                    .status()
+                    .context("stopping the lab")?;
+            }
+        }
+        let output = running.wait_with_output()?;
+        match (red, output.status.code()) {
+            (Some(id), _) => return Ok(Fate::Killed(id)),
+            (None, Some(0)) => {}
+            _ => {
+                let text = String::from_utf8_lossy(&output.stderr);
+                ensure!(text.contains("cargo build failed"), "{text}");
+                return Ok(Fate::DoesNotBuild);
+            }
+        }
+    }
+    Ok(Fate::Survived)
+}
+
+/// Copies what is built; what is the same already stays, for cargo goes by the time of a file.
+fn copy(repository: &Path, tree: &Path) -> Result<()> {
+    fs::create_dir_all(tree)?;
+    for name in ["Cargo.toml", "Cargo.lock", ".cargo", "chapters", "book"] {
+        let mut rsync = Command::new("rsync");
+        rsync.args(["-a", "--checksum", "--delete"]).arg(repository.join(name)).arg(tree);
+        ensure!(rsync.status().context("running rsync")?.success(), "{rsync:?} failed");
+    }
+    Ok(())
+}
+
+/// The same order for the same seed: Fisher and Yates, with xorshift.
+fn shuffle<T>(list: &mut [T], seed: u64) {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    for last in (1..list.len()).rev() {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        list.swap(last, (state % (last as u64 + 1)) as usize);
+    }
+}
+
+fn mutants_of(repository: &Path, file: String) -> Result<Vec<Mutant>> {
+    let text = fs::read_to_string(repository.join(&file))?;
+    let Ok(syntax) = syn::parse_file(&text) else { bail!("{file} is no Rust") };
+    let mut finder = Finder { file, text, found: Vec::new() };
+    finder.visit_file(&syntax);
+    Ok(finder.found)
+}
+
+struct Finder {
+    file: String,
+    text: String,
+    found: Vec<Mutant>,
+}
+
+impl Finder {
+    fn replace(&mut self, span: Span, text: &str) {
+        let range = span.byte_range();
+        let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let was = one_line(&self.text[range.clone()]);
+        let name = if text.is_empty() { format!("without `{was}`") } else { format!("`{was}` -> `{text}`") };
+        let (file, text) = (self.file.clone(), text.to_string());
+        self.found.push(Mutant {
+            file,
+            line: span.start().line,
+            start: range.start,
+            end: range.end,
+            text,
+            name,
+        });
+    }
+
+    fn condition(&mut self, condition: &Expr) {
+        if !matches!(condition, Expr::Let(_)) {
+            self.replace(condition.span(), "true");
+            self.replace(condition.span(), "false");
+        }
+    }
+}
+
+impl<'a> Visit<'a> for Finder {
+    fn visit_item_mod(&mut self, module: &'a ItemMod) {
+        if module.ident != "tests" {
+            visit::visit_item_mod(self, module);
+        }
+    }
+
+    fn visit_stmt(&mut self, statement: &'a Stmt) {
+        match statement {
+            Stmt::Expr(Expr::Return(_), _) => {} // the compiler wants it
+            Stmt::Expr(_, Some(_)) => self.replace(statement.span(), ""),
+            Stmt::Macro(_) => return, // log lines
+            _ => {}
+        }
+        visit::visit_stmt(self, statement);
+    }
+
+    fn visit_expr(&mut self, expression: &'a Expr) {
+        match expression {
+            Expr::If(one) => self.condition(&one.cond),
+            Expr::Binary(one) => {
+                let other = match &one.op {
+                    BinOp::Eq(_) => "!=",
+                    BinOp::Ne(_) => "==",
+                    BinOp::Lt(_) => "<=",
+                    BinOp::Le(_) => "<",
+                    BinOp::Gt(_) => ">=",
+                    BinOp::Ge(_) => ">",
+                    BinOp::And(_) => "||",
+                    BinOp::Or(_) => "&&",
+                    BinOp::BitOr(_) => {
+                        for side in [&one.left, &one.right] {
+                            let text = self.text[side.span().byte_range()].to_string();
+                            self.replace(one.span(), &text);
+                        }
+                        ""
+                    }
+                    _ => "",
+                };
+                let whole = &self.text[one.span().byte_range()];
+                let (start, operator) = (one.span().byte_range().start, one.op.span().byte_range());
+                if !other.is_empty() {
+                    let text =
+                        [&whole[..operator.start - start], other, &whole[operator.end - start..]].concat();
+                    self.replace(one.span(), &text);
+                }
+            }
+            Expr::Lit(one) => {
+                if let Lit::Int(number) = &one.lit
+                    && let Ok(value) = number.base10_parse::<u64>()
+                {
+                    self.replace(number.span(), &format!("{}", value + 1));
+                }
+            }
+            _ => {}
+        }
+        visit::visit_expr(self, expression);
+    }
+
+    fn visit_pat_guard(&mut self, guarded: &'a PatGuard) {
+        let pattern = self.text[guarded.pat.span().byte_range()].to_string();
+        self.replace(guarded.span(), &pattern);
+        visit::visit_pat_guard(self, guarded);
+    }
+
+    fn visit_item_fn(&mut self, function: &'a syn::ItemFn) {
+        self.body(&function.sig.output, &function.block);
+        visit::visit_item_fn(self, function);
+    }
+
+    fn visit_impl_item_fn(&mut self, function: &'a syn::ImplItemFn) {
+        self.body(&function.sig.output, &function.block);
+        visit::visit_impl_item_fn(self, function);
+    }
+}
+
+impl Finder {
+    fn body(&mut self, output: &ReturnType, block: &Block) {
+        if self.text[output.span().byte_range()].ends_with("Result<()>") {
+            self.replace(block.span(), "{ Ok(()) }");
+            if let Some(last) = self.found.last_mut() {
+                last.name = format!("a function of {} statements -> `Ok(())`", block.stmts.len());
+            }
+        }
+    }
+}
