@@ -137,8 +137,6 @@ fn tried(target: &Path, tree: &Path, mutant: &Mutant) -> Result<Fate> {
 fn judged(target: &Path, tree: &Path, file: &str) -> Result<Fate> {
     let package = file.split('/').nth(1).context("no package")?;
     let own: Chapter = package.get(3..4).unwrap_or_default().parse().map_err(anyhow::Error::msg)?;
-    // A chapter's library is in all later programs, its own program's story is not.
-    let last = if file.ends_with("main.rs") { own } else { Chapter::LAST };
     let mut unit = Command::new("cargo");
     unit.args(["test", "--quiet", "--lib", "--package", package]).current_dir(tree);
     let parsers = tree.join("chapters").join(package).join("tests/parsers.rs").exists();
@@ -149,11 +147,14 @@ fn judged(target: &Path, tree: &Path, file: &str) -> Result<Fate> {
         let built = !text.contains("could not compile");
         return Ok(if built { Fate::Killed("a unit test".to_string()) } else { Fate::DoesNotBuild });
     }
-    // First those that are most likely to find it.
-    let all = || lab::checks().filter(|check| check.applies_to(last));
-    for of_chapter in [true, false] {
-        let ids: Vec<_> =
-            all().filter(|check| (check.since == own) == of_chapter).map(|check| check.id).collect();
+    // A chapter's library is in all later programs, or only in its own; its own program's story is in no other. First
+    // those checks that are most likely to find it.
+    let mut programs = if file.ends_with("main.rs") { vec![own] } else { vec![Chapter::LAST, own] };
+    programs.dedup();
+    let each = |of_chapter| programs.iter().map(move |last| (*last, of_chapter));
+    for (last, of_chapter) in each(true).chain(each(false)) {
+        let wanted = |check: &lab::Check| check.applies_to(last) && (check.since == own) == of_chapter;
+        let ids: Vec<_> = lab::checks().filter(|check| wanted(check)).map(|check| check.id).collect();
         if ids.is_empty() {
             continue;
         }
