@@ -91,7 +91,11 @@ fn main() -> Result<ExitCode> {
     copy(repository, &tree)?;
     // What is not changed must build and be green, or nothing that is said of a change means anything.
     let none = Mutant { file: mutants.first().context("no mutants")?.file.clone(), ..Mutant::default() };
-    ensure!(matches!(tried(&target, &tree, &none)?, Fate::Survived), "the code as it is does not pass");
+    match tried(&target, &tree, &none)? {
+        Fate::Survived => {}
+        Fate::Killed(by) => bail!("the code as it is does not pass: {by}"),
+        _ => bail!("the code as it is does not build"),
+    }
     let (mut killed, mut equivalent, mut survivors, mut unbuilt) = (0, 0, Vec::new(), 0);
     for (number, mutant) in mutants.iter().enumerate() {
         let start = Instant::now();
