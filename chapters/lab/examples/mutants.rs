@@ -205,7 +205,7 @@ fn copy(repository: &Path, tree: &Path) -> Result<()> {
     fs::create_dir_all(tree)?;
     for name in ["Cargo.toml", "Cargo.lock", ".cargo", "chapters", "book"] {
         let mut rsync = Command::new("rsync");
-        rsync.args(["-a", "--checksum", "--delete"]).arg(repository.join(name)).arg(tree);
+        rsync.args(["-rlp", "--checksum", "--delete"]).arg(repository.join(name)).arg(tree);
         ensure!(rsync.status().context("running rsync")?.success(), "{rsync:?} failed");
     }
     Ok(())
