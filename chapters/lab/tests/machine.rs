@@ -1,5 +1,7 @@
 //! `lab check` on machines that are arranged in other ways than most.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as tests do")]
+
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
