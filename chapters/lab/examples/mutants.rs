@@ -91,7 +91,11 @@ fn main() -> Result<ExitCode> {
     copy(repository, &tree)?;
     // What is not changed must build and be green, or nothing that is said of a change means anything.
     let none = Mutant { file: mutants.first().context("no mutants")?.file.clone(), ..Mutant::default() };
-    ensure!(matches!(tried(&target, &tree, &none)?, Fate::Survived), "the code as it is does not pass");
+    match tried(&target, &tree, &none)? {
+        Fate::Survived => {}
+        Fate::Killed(by) => bail!("the code as it is does not pass: {by}"),
+        _ => bail!("the code as it is does not build"),
+    }
     let (mut killed, mut equivalent, mut survivors, mut unbuilt) = (0, 0, Vec::new(), 0);
     for (number, mutant) in mutants.iter().enumerate() {
         let start = Instant::now();
@@ -137,8 +141,6 @@ fn tried(target: &Path, tree: &Path, mutant: &Mutant) -> Result<Fate> {
 fn judged(target: &Path, tree: &Path, file: &str) -> Result<Fate> {
     let package = file.split('/').nth(1).context("no package")?;
     let own: Chapter = package.get(3..4).unwrap_or_default().parse().map_err(anyhow::Error::msg)?;
-    // A chapter's library is in all later programs, its own program's story is not.
-    let last = if file.ends_with("main.rs") { own } else { Chapter::LAST };
     let mut unit = Command::new("cargo");
     unit.args(["test", "--quiet", "--lib", "--package", package]).current_dir(tree);
     let parsers = tree.join("chapters").join(package).join("tests/parsers.rs").exists();
@@ -149,11 +151,14 @@ fn judged(target: &Path, tree: &Path, file: &str) -> Result<Fate> {
         let built = !text.contains("could not compile");
         return Ok(if built { Fate::Killed("a unit test".to_string()) } else { Fate::DoesNotBuild });
     }
-    // First those that are most likely to find it.
-    let all = || lab::checks().filter(|check| check.applies_to(last));
-    for of_chapter in [true, false] {
-        let ids: Vec<_> =
-            all().filter(|check| (check.since == own) == of_chapter).map(|check| check.id).collect();
+    // A chapter's library is in all later programs, or only in its own; its own program's story is in no other. First
+    // those checks that are most likely to find it.
+    let mut programs = if file.ends_with("main.rs") { vec![own] } else { vec![Chapter::LAST, own] };
+    programs.dedup();
+    let each = |of_chapter| programs.iter().map(move |last| (*last, of_chapter));
+    for (last, of_chapter) in each(true).chain(each(false)) {
+        let wanted = |check: &lab::Check| check.applies_to(last) && (check.since == own) == of_chapter;
+        let ids: Vec<_> = lab::checks().filter(|check| wanted(check)).map(|check| check.id).collect();
         if ids.is_empty() {
             continue;
         }
@@ -200,7 +205,7 @@ fn copy(repository: &Path, tree: &Path) -> Result<()> {
     fs::create_dir_all(tree)?;
     for name in ["Cargo.toml", "Cargo.lock", ".cargo", "chapters", "book"] {
         let mut rsync = Command::new("rsync");
-        rsync.args(["-a", "--checksum", "--delete"]).arg(repository.join(name)).arg(tree);
+        rsync.args(["-rlp", "--checksum", "--delete"]).arg(repository.join(name)).arg(tree);
         ensure!(rsync.status().context("running rsync")?.success(), "{rsync:?} failed");
     }
     Ok(())

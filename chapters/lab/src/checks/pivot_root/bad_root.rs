@@ -199,8 +199,9 @@ fn chroot_says_so(lab: &Lab) -> Result<()> {
     let root = root_without_mount(lab)?;
     let top = CString::new(root.as_os_str().as_bytes())?;
     let enter = move || {
-        // SAFETY: one system call, with a string that outlives it.
-        let entered = unsafe { libc::chroot(top.as_ptr()) } == 0;
+        // The directory too, or a shell that is a runtime's wrapper says that it cannot find itself.
+        // SAFETY: two system calls, with strings that outlive them.
+        let entered = unsafe { libc::chroot(top.as_ptr()) == 0 && libc::chdir(c"/".as_ptr()) == 0 };
         if entered { Ok(()) } else { Err(std::io::Error::last_os_error()) }
     };
     let outcome = lab.sh("echo ran").prepared(enter).finish()?;
