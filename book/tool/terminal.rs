@@ -89,7 +89,7 @@ impl Terminal {
 
     /// What has appeared and not been taken.
     pub fn text(&self) -> &str {
-        &self.screen.text[self.taken..]
+        self.screen.text.get(self.taken..).unwrap_or_default() // what was taken may be wiped
     }
 
     /// Takes what has appeared.
@@ -165,6 +165,8 @@ struct Screen {
     text: String,
     /// Bytes of an escape sequence, or of a character, that has not come to its end.
     pending: Vec<u8>,
+    /// Whether the cursor went back to the start of its line.
+    back: bool,
 }
 
 impl Screen {
@@ -182,7 +184,17 @@ impl Screen {
                     answer += &format!("\x1b[1;{}R", line.chars().count() + 1);
                     ""
                 }
-                [0x1b, ..] | [b'\r' | 7] => "",
+                b"\r" => {
+                    self.back = true;
+                    self.pending.clear();
+                    continue;
+                }
+                // As cargo wipes its progress bar.
+                b"\x1b[K" if self.back => {
+                    self.text.truncate(self.text.rfind('\n').map_or(0, |at| at + 1));
+                    ""
+                }
+                [0x1b, ..] | [7] => "",
                 b"\t" => {
                     let line = self.text.rsplit('\n').next().unwrap_or_default();
                     &"        "[line.chars().count() % 8..]
@@ -200,6 +212,7 @@ impl Screen {
                 },
             };
             self.text += shown;
+            self.back &= shown.is_empty();
             self.pending.clear();
         }
         answer
@@ -230,5 +243,7 @@ mod tests {
         assert_eq!(screen.show(b"n"), "\x1b[1;5R");
         screen.show("l\x08ls \u{2026}".as_bytes());
         assert_eq!(screen.text, "green\n/ # ls \u{2026}");
+        screen.show(b"\n[=>  ] 1/2\r[==> ] 2/2\r\x1b[Kdone\r\n\x1b[01mred\x1b[K\x1b[m");
+        assert_eq!(screen.text, "green\n/ # ls \u{2026}\ndone\nred");
     }
 }

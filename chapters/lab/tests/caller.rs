@@ -141,8 +141,11 @@ fn a_build_shows_what_cargo_tells() {
         "[package]\nname = \"x\"\nedition = \"2024\"\n[workspace]\n",
     )
     .unwrap();
+    // Long enough to be worth showing.
+    let slow = "fn main() { std::thread::sleep(std::time::Duration::from_secs(3)) }\n";
+    fs::write(directory.path().join("build.rs"), slow).unwrap();
     for (text, says, status) in [
-        ("fn main() {}\n", "Compiling x v0.0.0", Some(1)),
+        ("fn main() {}\n", "x(build)", Some(1)),
         ("fn main() { nonsense }\n", "cannot find value `nonsense`", Some(2)),
     ] {
         fs::write(directory.path().join("src/main.rs"), text).unwrap();

@@ -79,7 +79,7 @@ impl Programs {
 fn cargo_build(arguments: &[&str]) -> Result<BTreeMap<&'static str, PathBuf>> {
     let repository = repository();
     let mut cargo = caller::cargo(&repository, caller::user_for(&repository)?.as_ref());
-    cargo.args(caller::BUILD).args(["--quiet", "--release", "--locked"]).args(arguments);
+    cargo.args(caller::BUILD).args(["--release", "--locked"]).args(arguments);
     let built = cargo.output().context("running cargo, which must be in PATH")?;
     let said = String::from_utf8_lossy(&built.stderr);
     ensure!(built.status.success(), "cargo build failed: {}", said.trim());

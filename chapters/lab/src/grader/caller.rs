@@ -147,7 +147,7 @@ pub(crate) fn cargo(directory: &Path, user: Option<&Caller>) -> Command {
 pub(crate) fn build(directory: &Path, package: Option<&str>) -> Result<PathBuf> {
     let user = user_for(directory)?;
     let mut cargo = cargo(directory, user.as_ref());
-    cargo.args(BUILD).stderr(Stdio::inherit());
+    cargo.args(BUILD).args(SHOWN).stderr(Stdio::inherit());
     cargo.args(package.map(|package| format!("--package={package}")));
     let output = cargo.output().context("running cargo, which must be in PATH")?;
     ensure!(output.status.success(), "cargo build failed in {}", directory.display());
@@ -160,7 +160,10 @@ pub(crate) fn user_for(directory: &Path) -> Result<Option<Caller>> {
 }
 
 /// So that cargo tells where the program is.
-pub(crate) const BUILD: [&str; 2] = ["build", "--message-format=json-render-diagnostics"];
+pub(crate) const BUILD: [&str; 3] = ["build", "--quiet", "--message-format=json-render-diagnostics"];
+
+/// So that cargo, quiet otherwise, shows how far it is, and wipes that in the end.
+const SHOWN: [&str; 2] = ["--config=term.progress.when='always'", "--config=term.progress.width=80"];
 
 /// The program that was built, from what cargo told.
 pub(crate) fn program(messages: &[u8]) -> Result<PathBuf> {

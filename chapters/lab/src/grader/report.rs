@@ -152,7 +152,7 @@ fn build(directory: &Path, builds: &Path, limit: u64) -> Result<PathBuf> {
     }
     let (output, mut errors) = (tempfile::tempfile()?, tempfile::tempfile()?);
     let mut cargo = caller::cargo(directory, user.as_ref());
-    cargo.args(caller::BUILD).args(["--quiet", "--target-dir"]).arg(&target);
+    cargo.args(caller::BUILD).arg("--target-dir").arg(&target);
     cargo.stdout(output.try_clone()?).stderr(errors.try_clone()?);
     std::os::unix::process::CommandExt::process_group(&mut cargo, 0);
     let mut child = cargo.spawn().context("running cargo, which must be in PATH")?;
