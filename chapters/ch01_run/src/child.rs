@@ -56,7 +56,8 @@ pub fn spawn(namespaces: CloneFlags, mut inside: impl FnMut() -> Result<Infallib
 /// In the child: waits for the parent's byte, and makes sure that we die when the parent does.
 fn wait_at_gate(gate: &mut PipeReader) -> Result<()> {
     // By SIGKILL, because PID 1 of a namespace ignores every signal that it has no handler for. The kernel forgets
-    // this wish when a process changes its user: a command that gives up root outlives a run that is killed.
+    // this wish when a process changes its user or its group, also by executing a set-user-ID or set-group-ID program
+    // that does: a command that gives up root outlives a run that is killed.
     debug!("prctl(PR_SET_PDEATHSIG, SIGKILL)");
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).context("asking to die with the parent")?;
     gate.read_exact(&mut [0]).context("waiting at the gate")?;

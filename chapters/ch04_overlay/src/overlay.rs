@@ -13,7 +13,8 @@ use nix::mount::MsFlags;
 const LONGEST_OPTIONS: usize = 4095;
 
 /// Mounts on `target` what is in `upper`, and under it what is in the directories `lowers`, the topmost first, which
-/// nobody can change this way. overlayfs prepares a file in `work` before it moves it to `upper` in one step, so both are on the same file system.
+/// nobody can change this way. overlayfs prepares a file in `work` before it moves it to `upper` in one step, so both are
+/// on the same file system.
 ///
 /// Call it in the container's private mount namespace: there the kernel itself unmounts it when the last process has
 /// ended, by whatever death, and the host never has it.

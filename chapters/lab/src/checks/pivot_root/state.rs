@@ -115,6 +115,11 @@ fn of_others(lab: &Lab) -> Result<()> {
             symlink(open.join("theirs"), lab.path("to-theirs"))?;
             lab.path("to-theirs")
         },
+        // One that leads to itself.
+        {
+            symlink("ring", lab.path("ring"))?;
+            lab.path("ring")
+        },
     ];
     for state in &states {
         if state.is_dir() && state.symlink_metadata()?.is_dir() {
