@@ -15,11 +15,8 @@ pub fn root() -> Result<PathBuf> {
     // Absolute, for it is used in mounts, and those outlive a change of directory.
     let root = path::absolute(root.unwrap_or_else(|| "/var/lib/byhand".into()));
     let root = root.context("finding the state directory")?;
-    match fs::metadata(&root) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        // A ring of links among others: here the kernel says so, and below we would follow it for ever.
-        found => drop(found.with_context(|| format!("looking at {}", root.display()))?),
-    }
+    // A ring of links: here the kernel says so, and below we would follow it for ever.
+    root.try_exists().with_context(|| format!("looking at {}", root.display()))?;
     ensure_ours(&root).with_context(|| format!("using {} as the state directory", root.display()))?;
     Ok(root)
 }
