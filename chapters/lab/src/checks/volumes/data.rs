@@ -339,5 +339,15 @@ fn flags_kept(lab: &Lab) -> Result<()> {
         }
         run.kill_command()?;
     }
-    Ok(())
+    // Nor does it get any that the host has not.
+    let plain = lab.folder("plain")?;
+    mounts::tmpfs(&plain, MsFlags::empty(), "size=1m")?;
+    lab.arranged()?;
+    let mut run = lab.run(["sleep", "1000"]).with(volume(&plain, "/data:ro")).start()?;
+    let table = run.container()?.mounts()?;
+    let options = table.iter().find(|mount| mount.point == "/data").map(|mount| mount.options.as_str());
+    let gained =
+        ["nosuid", "nodev", "noexec"].map(|one| options.is_some_and(|all| all.split(',').any(|o| o == one)));
+    run.same(&format!("nosuid, nodev, noexec in {options:?}, none on the host:"), [false; 3], gained)?;
+    run.kill_command().map(drop)
 }
