@@ -196,7 +196,10 @@ fn layers(lab: &Lab) -> Result<()> {
 fn layers_unchanged(lab: &Lab) -> Result<()> {
     let (directories, options) = three_layers(lab)?;
     let before = directories.iter().map(|path| Snapshot::of(path)).collect::<Result<Vec<_>>>()?;
-    let outcome = lab.sh("cd /tmp && echo x > one && rm two three && touch new").with(&options).finish()?;
+    // All of them first: who takes only one of the options has changed nothing either.
+    let script =
+        "cd /tmp && grep -qx top one && grep -qx middle two && echo x > one && rm two three && touch new";
+    let outcome = lab.sh(script).with(&options).finish()?;
     outcome.succeeds()?;
     before.iter().try_for_each(|one| one.still(&outcome.line))
 }
