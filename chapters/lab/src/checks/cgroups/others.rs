@@ -150,6 +150,9 @@ fn covered(lab: &Lab) -> Result<()> {
     // The same hierarchy at another place, where it stays in sight for a while.
     let elsewhere = lab.folder("elsewhere")?;
     bind(hierarchy.point(), &elsewhere)?;
+    // Private: else, where mounts are shared, what covers the one covers the other too.
+    let none = None::<&str>;
+    nix::mount::mount(none, &elsewhere, none, MsFlags::MS_PRIVATE, none)?;
     tmpfs(place, MsFlags::empty(), "size=1m,mode=755")?;
     lab.arranged()?;
     let mut run = idle(lab, &LIMIT)?;

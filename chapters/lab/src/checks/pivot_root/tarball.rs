@@ -222,7 +222,13 @@ fn stopped_halfway(lab: &Lab, state: &Path) -> Result<(Running, Vec<Process>)> {
 fn wait_ends(lab: &Lab) -> Result<()> {
     let state = lab.path("slow");
     let (making, stopped) = stopped_halfway(lab, &state)?;
-    let mut waiting = lab.sh("echo ran").state(&state).start()?;
+    // Who started us may ignore SIGINT, as a shell does for what it puts in the background.
+    let attentive = || {
+        // SAFETY: SIG_DFL is no function of ours.
+        unsafe { nix::libc::signal(nix::libc::SIGINT, nix::libc::SIG_DFL) };
+        Ok(())
+    };
+    let mut waiting = lab.sh("echo ran").state(&state).prepared(attentive).start()?;
     wait_for(SOON, || Ok((waiting.ended()?.is_some() || !waiting.stderr().is_empty()).then_some(())))?;
     if waiting.ended()?.is_some() {
         // This runtime need not wait: each run makes an image of its own.
