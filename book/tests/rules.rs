@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use book::learner::{self, Event, Learner};
 use book::page::Page;
 use book::sources::{self, library};
-use book::{generated, markdown, measure, messages, repo};
+use book::{generated, habits, markdown, measure, messages, repo};
 use items::include;
 use items::source::Lines;
 use lab::Chapter;
@@ -56,6 +56,7 @@ fn main() -> ExitCode {
         chapters_have_their_headings,
         a_page_begins_with_its_title,
         the_tone_is_calm,
+        the_text_is_without_some_habits,
         every_drawing_has_a_name,
         pages_are_sittings,
     ];
@@ -380,6 +381,20 @@ fn the_tone_is_calm() {
         }
     }
     none(wrong);
+}
+
+/// What a native speaker would not say, and what belittles: book/tool/habits.rs has the list.
+fn the_text_is_without_some_habits() {
+    let mut wrong = Vec::new();
+    for page in Page::all().unwrap() {
+        let found = habits::found(&page).into_iter();
+        wrong.extend(found.map(|(index, what)| format!("{}: {what}", page.place(index))));
+    }
+    if LIMITS_HOLD {
+        none(wrong);
+    } else {
+        wrong.iter().for_each(|line| println!("HABIT {line}"));
+    }
 }
 
 /// Until all pages keep them, the limits are only told.
