@@ -160,7 +160,16 @@ fn bad_makes_nothing(lab: &Lab) -> Result<()> {
     let (good, bad) = (lab.path("good"), lab.path("bad"));
     symlink("/dev", lab.image()?.join("devices"))?;
     symlink("loop", lab.image()?.join("loop"))?;
-    for target in ["/dev/new/deep", "/proc/new", "/devices/new", "/loop/new", "/etc/passwd/new"] {
+    for target in [
+        "/dev",
+        "/proc",
+        "/devices",
+        "/dev/new/deep",
+        "/proc/new",
+        "/devices/new",
+        "/loop/new",
+        "/etc/passwd/new",
+    ] {
         let volumes = [volume(&good, "/data"), volume(&bad, target)].concat();
         let outcome = lab.sh("echo ran").with(volumes).finish()?;
         outcome.refuses(&[125])?;
