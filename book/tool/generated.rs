@@ -9,7 +9,7 @@ use lab::Chapter;
 use pikchr::{Pikchr, PikchrFlags};
 use similar::TextDiff;
 
-use crate::{measure, repo};
+use crate::{measure, recording, repo};
 
 /// Colours that drawings may name. Pikchr only knows numbers, so each gets one and is put back afterwards.
 const COLOURS: [(&str, u8, &str); 6] = [
@@ -39,6 +39,7 @@ pub fn all() -> Result<BTreeMap<PathBuf, Result<String>>> {
     }
     let pages = measure::timed(&measure::all()?)?;
     files.extend(pages.into_iter().map(|page| (page.path.clone(), Ok(page.text()))));
+    files.insert(repo::pages().join("recording.svg"), recording::svg());
     Ok(files)
 }
 
