@@ -1,7 +1,8 @@
 //! Stop 2 of chapter 3: /proc and /dev, whatever directory is the root.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -54,23 +55,7 @@ fn run(args: &Run) -> Result<u8> {
     let signals = HeldSignals::hold()?;
     let mut terminal = Terminal::of_stdin(&args.options)?;
     let cgroup = Cgroup::create(&id, &args.limits)?;
-
-    // What the child does in its new namespaces: it makes them its own and becomes the command.
-    let inside = || {
-        cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
-        terminal.enter()?;
-        mounts::make_private()?;
-        rootfs::bind_to_itself(&args.rootfs)?;
-        descriptors::close_others()?; // before any path is followed in the container's root
-        rootfs::pivot(&args.rootfs)?;
-        rootfs::mount_proc()?;
-        devices::mount_dev()?;
-        namespaces::set_hostname(hostname)?;
-        if !args.options.interactive {
-            descriptors::stdin_from_null()?;
-        }
-        exec(&args.command, &environment(hostname))
-    };
+    let inside = || inside(args, hostname, &args.rootfs, &cgroup, &terminal);
 
     let mut container = child::spawn(namespaces::OWN, inside)?;
     terminal.lend_to(container.pid(), &signals)?;
@@ -81,4 +66,27 @@ fn run(args: &Run) -> Result<u8> {
     }
     cgroup.remove()?;
     Ok(status)
+}
+
+/// What the child does in its new namespaces: it makes them its own and becomes the command.
+fn inside(
+    args: &Run,
+    hostname: &OsStr,
+    root: &Path,
+    cgroup: &Cgroup,
+    terminal: &Terminal,
+) -> Result<Infallible> {
+    cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
+    terminal.enter()?;
+    mounts::make_private()?;
+    rootfs::bind_to_itself(root)?;
+    descriptors::close_others()?; // before any path is followed in the container's root
+    rootfs::pivot(root)?;
+    rootfs::mount_proc()?;
+    devices::mount_dev()?;
+    namespaces::set_hostname(hostname)?;
+    if !args.options.interactive {
+        descriptors::stdin_from_null()?;
+    }
+    exec(&args.command, &environment(hostname))
 }
