@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use anyhow::{Context, Result, bail};
 use log::debug;
@@ -12,9 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, close};
 
-use crate::messages;
-use crate::signals::{self, HeldSignals};
-use crate::terminal::Terminal;
+use crate::{messages, signals};
 
 /// Enough for our few calls between clone and exec; the kernel gives memory only to what is touched.
 const STACK_SIZE: usize = 1024 * 1024;
@@ -28,8 +26,8 @@ pub struct Child {
     reaped: bool,
 }
 
-/// Clones this process into new namespaces of the kinds in `namespaces`. The child waits until [`Child::start`],
-/// then does what is to be done `inside`, which ends in the command. If either fails, it says why and exits.
+/// Clones this process into new namespaces of the kinds in `namespaces`. The child waits at the gate, then does what is
+/// to be done `inside`, which ends in the command. If either fails, it says why and exits.
 ///
 /// The child gets a copy of the one thread that calls this, so the caller must have no other: a lock
 /// that another thread holds at that moment stays locked in the child for ever.
@@ -38,10 +36,7 @@ pub fn spawn(namespaces: CloneFlags, mut inside: impl FnMut() -> Result<Infallib
     let copy = gate.as_raw_fd();
     let mut stack = vec![0; STACK_SIZE];
     let in_child = || {
-        let handled = signals::end_when_signalled();
-        // The child's copy of the parent's end: left open, it would hide that the parent's own was closed.
-        let closed = handled.and_then(|()| close(copy).context("closing the copy of the gate"));
-        let Err(error) = closed.and_then(|()| wait_at_gate(&mut reader)).and_then(|()| inside());
+        let Err(error) = begin(&mut reader, copy).and_then(|()| inside());
         messages::fail(&error).into()
     };
     let names: Vec<_> = namespaces.iter_names().map(|(name, _)| name).collect();
@@ -51,6 +46,14 @@ pub fn spawn(namespaces: CloneFlags, mut inside: impl FnMut() -> Result<Infallib
     let pid = unsafe { clone(Box::new(in_child), &mut stack, namespaces, Some(Signal::SIGCHLD as i32)) }
         .context("cloning a child into new namespaces")?;
     Ok(Child { pid, gate, reaped: false })
+}
+
+/// What the child does first.
+fn begin(gate: &mut PipeReader, copy: RawFd) -> Result<()> {
+    signals::end_when_signalled()?;
+    // The child's copy of the parent's end: left open, it would hide that the parent's own was closed.
+    close(copy).context("closing the copy of the gate")?;
+    wait_at_gate(gate)
 }
 
 /// In the child: waits for the parent's byte, and makes sure that we die when the parent does.
@@ -77,43 +80,24 @@ impl Child {
         self.pid
     }
 
-    /// Opens the gate. A signal that has come before goes first: the child that it ends never becomes the command.
-    pub fn start(&mut self, signals: &HeldSignals) -> Result<()> {
-        while let Some(signal) = signals.next_to_pass_on()? {
-            self.pass_on(signal)?;
-        }
+    /// Lets the child go on.
+    pub fn open_gate(&mut self) -> Result<()> {
         match self.gate.write_all(b"!") {
-            // The child has ended already and has said why; its status is there for `wait`.
+            // The child has ended already and has said why; its status is there for `reap`.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
             written => written.context("letting the child go"),
         }
     }
 
-    /// Waits for the end, passing on the held signals meanwhile, and stopping with our job. Returns the command's exit
-    /// status, or 128+n if signal n killed it.
-    pub fn wait(&mut self, signals: &HeldSignals, terminal: &mut Terminal) -> Result<u8> {
-        loop {
-            match signals.next()? {
-                Signal::SIGCHLD => {
-                    if let Some(status) = self.reap()? {
-                        return Ok(status);
-                    }
-                }
-                Signal::SIGTSTP => terminal.stop(signals)?,
-                Signal::SIGCONT => {} // we do go on
-                signal => self.pass_on(signal)?,
-            }
-        }
-    }
-
-    fn pass_on(&self, signal: Signal) -> Result<()> {
+    /// Sends the child a signal.
+    pub fn pass_on(&self, signal: Signal) -> Result<()> {
         debug!("kill({}, {signal})", self.pid);
         kill(self.pid, signal).with_context(|| format!("passing on {signal}"))
     }
 
     /// The status of a child that has ended, which leaves the process table with that. `None` while it lives:
     /// SIGCHLD comes also when it is stopped, and for other children than this one.
-    fn reap(&mut self) -> Result<Option<u8>> {
+    pub fn reap(&mut self) -> Result<Option<u8>> {
         let status = waitpid(self.pid, Some(WaitPidFlag::WNOHANG))
             .with_context(|| format!("waiting for process {}", self.pid))?;
         debug!("waitpid({}) = {status:?}", self.pid);

@@ -50,14 +50,17 @@ pub fn exec(command: &[OsString], environment: &[OsString]) -> Result<Infallible
             refused.get_or_insert(errno);
         }
     }
-    match refused {
-        None => Err(NotStarted::NotFound.into()),
-        Some(Errno::ENOENT) => Err(Errno::ENOENT)
-            .context("the interpreter or loader that it names is missing")
-            .context(NotStarted::NotExecutable),
-        Some(errno) => Err(errno).context(NotStarted::NotExecutable),
+    Err(failure(refused)).with_context(|| format!("executing {name:?}"))
+}
+
+/// Why no candidate could be executed. The first refusal counts, if there was one.
+fn failure(refused: Option<Errno>) -> anyhow::Error {
+    let Some(errno) = refused else { return NotStarted::NotFound.into() };
+    let mut error = anyhow::Error::new(errno);
+    if errno == Errno::ENOENT {
+        error = error.context("the interpreter or loader that it names is missing");
     }
-    .with_context(|| format!("executing {name:?}"))
+    error.context(NotStarted::NotExecutable)
 }
 
 /// The paths at which a command may be, in order.

@@ -1,5 +1,6 @@
 //! Chapter 1: `run` a command in five namespaces of its own, on the host's file system.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -38,28 +39,27 @@ fn run(args: &Run) -> Result<u8> {
     namespaces::require_root()?;
     inherited::normalize()?;
     let id = id::random()?;
-    let hostname = args.options.hostname_or(&id);
 
     // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
     // then the terminal is taken back. No signal comes between.
     let signals = HeldSignals::hold()?;
     let mut terminal = Terminal::of_stdin(&args.options)?;
-
-    // What the child does in its new namespaces: it makes them its own and becomes the command.
-    let inside = || {
-        terminal.enter()?;
-        mounts::make_private()?;
-        descriptors::close_others()?;
-        mounts::mount_proc()?;
-        namespaces::set_hostname(hostname)?;
-        if !args.options.interactive {
-            descriptors::stdin_from_null()?;
-        }
-        exec(&args.command, &environment(hostname))
-    };
-
-    let mut container = child::spawn(namespaces::OWN, inside)?;
+    let mut container = child::spawn(namespaces::OWN, || inside(args, &id, &terminal))?;
     terminal.lend_to(container.pid(), &signals)?;
     container.start(&signals)?;
     container.wait(&signals, &mut terminal)
+}
+
+/// What the child does in its new namespaces: it makes them its own and becomes the command.
+fn inside(args: &Run, id: &str, terminal: &Terminal) -> Result<Infallible> {
+    terminal.enter()?;
+    mounts::make_private()?;
+    descriptors::close_others()?;
+    mounts::mount_proc()?;
+    let hostname = args.options.hostname_or(id);
+    namespaces::set_hostname(hostname)?;
+    if !args.options.interactive {
+        descriptors::stdin_from_null()?;
+    }
+    exec(&args.command, &environment(hostname))
 }

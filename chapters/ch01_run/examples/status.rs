@@ -1,0 +1,74 @@
+//! On the way to chapter 1: `run` tells how the command ended, or in one line why it never began.
+
+use std::convert::Infallible;
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use ch01_run::errors::NotStarted;
+use ch01_run::messages;
+use clap::Parser;
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, clone};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::execvp;
+
+#[derive(Parser)]
+// No command at all is an error like any other: one line, 125. Of an option given twice, the last counts.
+#[command(arg_required_else_help = false, args_override_self = true)]
+enum Cli {
+    /// Run a command in a new container
+    Run(Run),
+}
+
+#[derive(clap::Args)]
+struct Run {
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true)]
+    command: Vec<OsString>,
+}
+
+fn main() -> ExitCode {
+    messages::exit(Cli::try_parse(), |Cli::Run(args)| run(&args))
+}
+
+/// All that `run` does, in order.
+fn run(args: &Run) -> Result<u8> {
+    let words = args.command.iter().map(|word| CString::new(word.as_bytes()));
+    let command = words.collect::<Result<Vec<_>, _>>()?;
+
+    let own = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNET;
+    let mut stack = vec![0; 1024 * 1024];
+    let child = || {
+        let Err(error) = inside(&command);
+        messages::fail(&error).into()
+    };
+    // SAFETY: the child gets a copy of our memory, this stack included, as after fork(2).
+    let pid = unsafe { clone(Box::new(child), &mut stack, own, Some(Signal::SIGCHLD as i32)) }
+        .context("cloning a child into new namespaces")?;
+    match waitpid(pid, None).context("waiting for the child")? {
+        WaitStatus::Exited(_, code) => Ok(code as u8), // 0 to 255: wait(2)
+        WaitStatus::Signaled(_, signal, _) => Ok(128 + signal as u8),
+        other => bail!("the child has neither ended nor died: {other:?}"),
+    }
+}
+
+/// What the child does in its new namespaces: it makes them its own, and becomes the command.
+fn inside(command: &[CString]) -> Result<Infallible> {
+    // Until now the mounts may be shared with the host, where the next one would appear too.
+    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(Some(""), "/", Some(""), flags, Some("")).context("making / private")?;
+    // A proc file system shows the processes of the one who mounts it.
+    mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), Some("")).context("mounting /proc")?;
+    let name = command.first().context("no command given")?;
+    let Err(errno) = execvp(name, command);
+    let why = if errno == Errno::ENOENT { NotStarted::NotFound } else { NotStarted::NotExecutable };
+    Err(errno).context(why).with_context(|| format!("executing {name:?}"))
+}
