@@ -44,11 +44,7 @@ fn run(args: &Run) -> Result<u8> {
     let signals = HeldSignals::hold()?;
 
     let mut container = child::spawn(namespaces::OWN, || inside(args, &id))?;
-    // One that has come before goes first: the child that it ends never becomes the command.
-    while let Some(signal) = signals.next_to_pass_on()? {
-        container.pass_on(signal)?;
-    }
-    container.open_gate()?;
+    container.start(&signals)?;
     loop {
         match signals.next()? {
             Signal::SIGCHLD => {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use ch01_run::exec::{environment, exec};
 use ch01_run::options::Options;
-use ch01_run::{descriptors, id, inherited, messages, mounts, namespaces};
+use ch01_run::{descriptors, id, messages, mounts, namespaces};
 use clap::Parser;
 use nix::sched::clone;
 use nix::sys::signal::Signal;
@@ -38,7 +38,6 @@ fn main() -> ExitCode {
 fn run(args: &Run) -> Result<u8> {
     messages::start_log(args.options.log_level)?;
     namespaces::require_root()?;
-    inherited::normalize()?;
     let id = id::random()?;
 
     let mut stack = vec![0; 1024 * 1024];

@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, close};
 
+use crate::signals::HeldSignals;
 use crate::{messages, signals};
 
 /// Enough for our few calls between clone and exec; the kernel gives memory only to what is touched.
@@ -87,6 +88,14 @@ impl Child {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
             written => written.context("letting the child go"),
         }
+    }
+
+    /// Opens the gate. A signal that has come before goes first: the child that it ends never becomes the command.
+    pub fn start(&mut self, signals: &HeldSignals) -> Result<()> {
+        while let Some(signal) = signals.next_to_pass_on()? {
+            self.pass_on(signal)?;
+        }
+        self.open_gate()
     }
 
     /// Sends the child a signal.

@@ -17,18 +17,8 @@ use nix::unistd::{close, dup2_stdin};
 /// out: a link in the image to `/proc/self/fd/4/..` leads to where it was opened. That execve(2) would close
 /// it is too late, because it follows its path first.
 pub fn close_others() -> Result<()> {
-    let standard = [("stdin", fstat(stdin())), ("stdout", fstat(stdout())), ("stderr", fstat(stderr()))];
-    for (name, data) in standard {
-        let mode = data.with_context(|| format!("looking at {name}"))?.st_mode;
-        let is_directory = mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits();
-        ensure!(!is_directory, "{name} is a directory, and would lead the container to the host's files");
-    }
-    let mut open = Vec::new();
-    for entry in fs::read_dir("/proc/self/fd").context("listing open descriptors")? {
-        let name = entry.context("listing open descriptors")?.file_name();
-        open.push(name.to_string_lossy().parse::<RawFd>().with_context(|| format!("descriptor {name:?}"))?);
-    }
-    for fd in open.into_iter().filter(|fd| *fd > 2) {
+    ensure_no_directory()?;
+    for fd in open_descriptors()?.into_iter().filter(|fd| *fd > 2) {
         debug!("close({fd})");
         // Whatever owned it here is a copy of the parent's, and is never used or dropped in this process.
         match close(fd) {
@@ -37,6 +27,25 @@ pub fn close_others() -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn ensure_no_directory() -> Result<()> {
+    let standard = [("stdin", fstat(stdin())), ("stdout", fstat(stdout())), ("stderr", fstat(stderr()))];
+    for (name, data) in standard {
+        let mode = data.with_context(|| format!("looking at {name}"))?.st_mode;
+        let is_directory = mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits();
+        ensure!(!is_directory, "{name} is a directory, and would lead the container to the host's files");
+    }
+    Ok(())
+}
+
+fn open_descriptors() -> Result<Vec<RawFd>> {
+    let mut open = Vec::new();
+    for entry in fs::read_dir("/proc/self/fd").context("listing open descriptors")? {
+        let name = entry.context("listing open descriptors")?.file_name();
+        open.push(name.to_string_lossy().parse().with_context(|| format!("descriptor {name:?}"))?);
+    }
+    Ok(open)
 }
 
 /// Lets the command read an empty stdin instead of the caller's.

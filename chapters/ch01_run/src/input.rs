@@ -12,7 +12,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, dup2_stdin, fork};
 
-use crate::signals;
+use crate::signals::{self, HeldSignals, Stopped};
 
 /// The process that copies, and the pipe's end for the container. Dropped, the process is killed and reaped.
 #[derive(Debug)]
@@ -47,17 +47,15 @@ impl TypedInput {
         dup2_stdin(&self.pipe).context("making a pipe the command's stdin")
     }
 
-    /// Stops the copying. Returns when nothing more is read.
-    pub fn stop(&self) -> Result<()> {
+    /// Stops the copying and then this process, as the shell wants it that sent SIGTSTP, until it wants us to go on.
+    pub fn stop(&self, signals: &HeldSignals) -> Result<()> {
         debug!("kill({}, SIGSTOP)", self.copier);
         let _ = kill(self.copier, Signal::SIGSTOP); // not reaped yet, as in drop
-        signals::wait_until_stopped(self.copier)
-    }
-
-    /// Lets it go on.
-    pub fn go_on(&self) {
+        signals::wait_until_stopped(self.copier)?;
+        signals.stop(Stopped::Process, Signal::SIGSTOP)?;
         debug!("kill({}, SIGCONT)", self.copier);
         let _ = kill(self.copier, Signal::SIGCONT);
+        Ok(())
     }
 }
 

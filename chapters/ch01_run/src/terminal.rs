@@ -83,12 +83,7 @@ impl Terminal {
     pub fn stop(&mut self, signals: &HeldSignals) -> Result<()> {
         match self {
             Terminal::Lent(loan) if loan.lent => loan.stop(signals),
-            Terminal::Copied(typed) => {
-                typed.stop()?;
-                signals.stop(Stopped::Process, Signal::SIGSTOP)?;
-                typed.go_on();
-                Ok(())
-            }
+            Terminal::Copied(typed) => typed.stop(signals),
             _ => signals.stop(Stopped::Process, Signal::SIGSTOP).map(drop),
         }
     }

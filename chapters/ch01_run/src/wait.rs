@@ -1,4 +1,4 @@
-//! A container from its start to its end, with the signals that come in between: sigwaitinfo(2), wait(2), kill(2).
+//! Waiting for a container's end, with what comes in between: sigwaitinfo(2), wait(2).
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
@@ -8,14 +8,6 @@ use crate::signals::HeldSignals;
 use crate::terminal::Terminal;
 
 impl Child {
-    /// Opens the gate. A signal that has come before goes first: the child that it ends never becomes the command.
-    pub fn start(&mut self, signals: &HeldSignals) -> Result<()> {
-        while let Some(signal) = signals.next_to_pass_on()? {
-            self.pass_on(signal)?;
-        }
-        self.open_gate()
-    }
-
     /// Waits for the end, passing on the held signals meanwhile, and stopping with our job. Returns the command's exit
     /// status, or 128+n if signal n killed it.
     pub fn wait(&mut self, signals: &HeldSignals, terminal: &mut Terminal) -> Result<u8> {

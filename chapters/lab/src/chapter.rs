@@ -35,7 +35,7 @@ chapters! {
         name: "1",
         title: "Chapter 1: a process in namespaces of its own",
         package: "ch01_run",
-        pages: &["ch01-run", "ch01-start", "ch01-terminal"],
+        pages: &["ch01-run", "ch01-start", "ch01-ends", "ch01-terminal"],
         builds_on: None,
         is_typed: true,
     }
