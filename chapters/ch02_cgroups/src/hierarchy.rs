@@ -1,13 +1,13 @@
 //! Where this host has its cgroup controllers, and in which version: cgroups(7), proc_pid_mountinfo(5).
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use crate::files::Setting;
-use crate::limits::{Limits, NumberList};
+use crate::limits::Limits;
 use crate::mountinfo::{self, Mount};
+use crate::numbers::NumberList;
 use crate::version::Version;
 
 /// A mounted cgroup file system, and those of its controllers that we use.
@@ -25,13 +25,6 @@ impl Hierarchy {
     /// The directory of all our containers in it.
     pub fn ours(&self) -> PathBuf {
         self.root.join("byhand")
-    }
-
-    /// What to write for those of the limits that its controllers are for, to which file of `group`, in this order.
-    pub fn settings(&self, limits: &Limits, group: &Path) -> Result<Vec<Setting>> {
-        let mut settings = self.version.settings(limits, group)?;
-        settings.retain(|setting| self.controllers.contains(&setting.controller));
-        Ok(settings)
     }
 }
 

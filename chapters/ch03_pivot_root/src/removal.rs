@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use ch02_cgroups::files::{Found, open_directory, path_to, remove_below};
+use ch02_cgroups::walk::{Found, open_directory, path_to, remove_below};
 use log::debug;
 
 /// Removes a directory and all that is in it; no error if there is none.
