@@ -1,5 +1,6 @@
 //! Chapter 2: `run` a command in namespaces of its own and within limits, on the host's file system.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -42,29 +43,12 @@ fn run(args: &Run) -> Result<u8> {
     namespaces::require_root()?;
     inherited::normalize()?;
     let id = id::random()?;
-    let hostname = args.options.hostname_or(&id);
-
     // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
     // then its cgroup is removed, then the terminal is taken back. No signal comes between.
     let signals = HeldSignals::hold()?;
     let mut terminal = Terminal::of_stdin(&args.options)?;
     let cgroup = Cgroup::create(&id, &args.limits)?;
-
-    // What the child does in its new namespaces: it makes them its own and becomes the command.
-    let inside = || {
-        cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
-        terminal.enter()?;
-        mounts::make_private()?;
-        descriptors::close_others()?;
-        mounts::mount_proc()?;
-        namespaces::set_hostname(hostname)?;
-        if !args.options.interactive {
-            descriptors::stdin_from_null()?;
-        }
-        exec(&args.command, &environment(hostname))
-    };
-
-    let mut container = child::spawn(namespaces::OWN, inside)?;
+    let mut container = child::spawn(namespaces::OWN, || inside(args, &id, &terminal, &cgroup))?;
     terminal.lend_to(container.pid(), &signals)?;
     container.start(&signals)?;
     let status = container.wait(&signals, &mut terminal)?;
@@ -73,4 +57,19 @@ fn run(args: &Run) -> Result<u8> {
     }
     cgroup.remove()?;
     Ok(status)
+}
+
+/// What the child does in its new namespaces: it makes them its own and becomes the command.
+fn inside(args: &Run, id: &str, terminal: &Terminal, cgroup: &Cgroup) -> Result<Infallible> {
+    let hostname = args.options.hostname_or(id);
+    cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
+    terminal.enter()?;
+    mounts::make_private()?;
+    descriptors::close_others()?;
+    mounts::mount_proc()?;
+    namespaces::set_hostname(hostname)?;
+    if !args.options.interactive {
+        descriptors::stdin_from_null()?;
+    }
+    exec(&args.command, &environment(hostname))
 }

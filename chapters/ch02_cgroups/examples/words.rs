@@ -1,0 +1,110 @@
+//! Stop 4 of chapter 2: all limits are understood, and those that we cannot set yet are refused.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use ch01_run::exec::{environment, exec};
+use ch01_run::options::Options;
+use ch01_run::signals::HeldSignals;
+use ch01_run::terminal::Terminal;
+use ch01_run::{child, descriptors, id, inherited, messages, mounts, namespaces};
+use ch02_cgroups::files::write;
+use ch02_cgroups::group::Group;
+use ch02_cgroups::hierarchy::Hierarchy;
+use ch02_cgroups::limits::Limits;
+use ch02_cgroups::version::Version;
+use ch02_cgroups::{busy, v2};
+use clap::Parser;
+
+#[derive(Parser)]
+// No command at all is an error like any other: one line, 125. Of an option given twice, the last counts.
+#[command(arg_required_else_help = false, args_override_self = true)]
+enum Cli {
+    /// Run a command in a new container
+    Run(Run),
+}
+
+#[derive(clap::Args)]
+struct Run {
+    #[command(flatten)]
+    options: Options,
+    #[command(flatten)]
+    limits: Limits,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true)]
+    command: Vec<OsString>,
+}
+
+fn main() -> ExitCode {
+    messages::exit(Cli::try_parse(), |Cli::Run(args)| run(&args))
+}
+
+/// All that `run` does, in order.
+fn run(args: &Run) -> Result<u8> {
+    messages::start_log(args.options.log_level)?;
+    namespaces::require_root()?;
+    inherited::normalize()?;
+    let id = id::random()?;
+    // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
+    // then the terminal is taken back. No signal comes between.
+    let signals = HeldSignals::hold()?;
+    let mut terminal = Terminal::of_stdin(&args.options)?;
+    let controllers = args.limits.controllers();
+    ensure!(controllers.iter().all(|one| *one == "memory"), "so far this program limits memory only");
+    let group = args.limits.memory.map(|bytes| limit_memory(&id, bytes)).transpose()?;
+    let mut container = child::spawn(namespaces::OWN, || inside(args, &id, &terminal, group.as_ref()))?;
+    terminal.lend_to(container.pid(), &signals)?;
+    container.start(&signals)?;
+    let status = container.wait(&signals, &mut terminal)?;
+    if let Some(group) = &group {
+        if let kills @ 1.. = group.oom_kills()? {
+            messages::say(&format!("out of memory: the kernel killed {kills} of the container's processes"));
+        }
+        busy::patiently(|| fs::remove_dir(&group.directory).context("removing the cgroup"))?;
+    }
+    Ok(status)
+}
+
+/// What the child does in its new namespaces: it makes them its own and becomes the command.
+fn inside(args: &Run, id: &str, terminal: &Terminal, group: Option<&Group>) -> Result<Infallible> {
+    let hostname = args.options.hostname_or(id);
+    if let Some(group) = group {
+        group.join()?;
+    }
+    terminal.enter()?;
+    mounts::make_private()?;
+    descriptors::close_others()?;
+    mounts::mount_proc()?;
+    namespaces::set_hostname(hostname)?;
+    if !args.options.interactive {
+        descriptors::stdin_from_null()?;
+    }
+    exec(&args.command, &environment(hostname))
+}
+
+/// Makes a cgroup for this container, with a limit on its memory.
+fn limit_memory(id: &str, bytes: u64) -> Result<Group> {
+    let group = Group::new(usual(), id);
+    let (root, path, version) = (&group.hierarchy.root, &group.directory, group.hierarchy.version);
+    fs::create_dir_all(path).with_context(|| format!("making {}", path.display()))?;
+    if version == Version::V2 {
+        v2::prepare(root, path, &["memory"])?;
+    }
+    for setting in version.memory(bytes, path)? {
+        write(&path.join(setting.file), &setting.value)?;
+    }
+    Ok(group)
+}
+
+/// Where most machines have the memory controller, and in which version.
+fn usual() -> Hierarchy {
+    let top = Path::new("/sys/fs/cgroup");
+    let is_v2 = top.join("cgroup.controllers").exists();
+    let (root, version) =
+        if is_v2 { (top.to_path_buf(), Version::V2) } else { (top.join("memory"), Version::V1) };
+    Hierarchy { root, version, controllers: vec!["memory"] }
+}
