@@ -51,33 +51,29 @@ fn run(args: &Run) -> Result<u8> {
     inherited::normalize()?;
     let id = id::random()?;
     // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
-    // then the terminal is taken back. No signal comes between.
+    // then its cgroup is removed, then the terminal is taken back. No signal comes between.
     let signals = HeldSignals::hold()?;
     let mut terminal = Terminal::of_stdin(&args.options)?;
-    let group = args.memory.map(|bytes| limit_memory(&id, bytes)).transpose()?;
-    let mut container = child::spawn(namespaces::OWN, || inside(args, &id, &terminal, group.as_ref()))?;
+    let cgroup = Cgroup::create(&id, args.memory)?;
+    let mut container = child::spawn(namespaces::OWN, || inside(args, &id, &terminal, &cgroup))?;
     terminal.lend_to(container.pid(), &signals)?;
     container.start(&signals)?;
     let status = container.wait(&signals, &mut terminal)?;
-    if let Some(group) = &group {
-        if let kills @ 1.. = group.oom_kills()? {
-            messages::say(&format!("out of memory: the kernel killed {kills} of the container's processes"));
-        }
-        busy::patiently(|| fs::remove_dir(&group.directory).context("removing the cgroup"))?;
+    if let kills @ 1.. = cgroup.oom_kills()? {
+        messages::say(&format!("out of memory: the kernel killed {kills} of the container's processes"));
     }
+    cgroup.remove()?;
     Ok(status)
 }
 
 /// What the child does in its new namespaces: it makes them its own and becomes the command.
-fn inside(args: &Run, id: &str, terminal: &Terminal, group: Option<&Group>) -> Result<Infallible> {
-    let hostname = args.options.hostname_or(id);
-    if let Some(group) = group {
-        group.join()?;
-    }
+fn inside(args: &Run, id: &str, terminal: &Terminal, cgroup: &Cgroup) -> Result<Infallible> {
+    cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
     terminal.enter()?;
     mounts::make_private()?;
     descriptors::close_others()?;
     mounts::mount_proc()?;
+    let hostname = args.options.hostname_or(id);
     namespaces::set_hostname(hostname)?;
     if !args.options.interactive {
         descriptors::stdin_from_null()?;
@@ -85,18 +81,42 @@ fn inside(args: &Run, id: &str, terminal: &Terminal, group: Option<&Group>) -> R
     exec(&args.command, &environment(hostname))
 }
 
-/// Makes a cgroup for this container, with a limit on its memory.
-fn limit_memory(id: &str, bytes: u64) -> Result<Group> {
-    let group = Group::new(usual(), id);
-    let (root, path, version) = (&group.hierarchy.root, &group.directory, group.hierarchy.version);
-    fs::create_dir_all(path).with_context(|| format!("making {}", path.display()))?;
-    if version == Version::V2 {
-        v2::prepare(root, path, &["memory"])?;
+/// The directory that limits the container, if anything does.
+struct Cgroup {
+    group: Option<Group>,
+}
+
+impl Cgroup {
+    /// Makes the directory, and writes the limit there.
+    fn create(id: &str, memory: Option<u64>) -> Result<Cgroup> {
+        let Some(bytes) = memory else { return Ok(Cgroup { group: None }) };
+        let group = Group::new(usual(), id);
+        let (root, path, version) = (&group.hierarchy.root, &group.directory, group.hierarchy.version);
+        fs::create_dir_all(path).with_context(|| format!("making {}", path.display()))?;
+        if version == Version::V2 {
+            v2::prepare(root, path, &["memory"])?;
+        }
+        for setting in version.memory(bytes, path)? {
+            write(&path.join(setting.file), &setting.value)?;
+        }
+        Ok(Cgroup { group: Some(group) })
     }
-    for setting in version.memory(bytes, path)? {
-        write(&path.join(setting.file), &setting.value)?;
+
+    /// Puts the calling process in.
+    fn join(&self) -> Result<()> {
+        self.group.as_ref().map_or(Ok(()), Group::join)
     }
-    Ok(group)
+
+    /// How many processes the kernel killed because the memory limit was reached.
+    fn oom_kills(&self) -> Result<u64> {
+        self.group.as_ref().map_or(Ok(0), Group::oom_kills)
+    }
+
+    /// Removes the directory.
+    fn remove(self) -> Result<()> {
+        let Some(group) = &self.group else { return Ok(()) };
+        busy::patiently(|| fs::remove_dir(&group.directory).context("removing the cgroup"))
+    }
 }
 
 /// Where most machines have the memory controller, and in which version.

@@ -49,32 +49,29 @@ fn run(args: &Run) -> Result<u8> {
     inherited::normalize()?;
     let id = id::random()?;
     // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
-    // then the terminal is taken back. No signal comes between.
+    // then its cgroup is removed, then the terminal is taken back. No signal comes between.
     let signals = HeldSignals::hold()?;
     let mut terminal = Terminal::of_stdin(&args.options)?;
-    let groups = limit(&id, &args.limits)?;
-    let mut container = child::spawn(namespaces::OWN, || inside(args, &id, &terminal, &groups))?;
+    let cgroup = Cgroup::create(&id, &args.limits)?;
+    let mut container = child::spawn(namespaces::OWN, || inside(args, &id, &terminal, &cgroup))?;
     terminal.lend_to(container.pid(), &signals)?;
     container.start(&signals)?;
     let status = container.wait(&signals, &mut terminal)?;
-    let of_memory = groups.iter().find(|group| group.hierarchy.controllers.contains(&"memory"));
-    if let Some(kills @ 1..) = of_memory.map(Group::oom_kills).transpose()? {
+    if let kills @ 1.. = cgroup.oom_kills()? {
         messages::say(&format!("out of memory: the kernel killed {kills} of the container's processes"));
     }
-    for group in groups {
-        busy::patiently(|| fs::remove_dir(&group.directory).context("removing the cgroup"))?;
-    }
+    cgroup.remove()?;
     Ok(status)
 }
 
 /// What the child does in its new namespaces: it makes them its own and becomes the command.
-fn inside(args: &Run, id: &str, terminal: &Terminal, groups: &[Group]) -> Result<Infallible> {
-    let hostname = args.options.hostname_or(id);
-    groups.iter().try_for_each(Group::join)?;
+fn inside(args: &Run, id: &str, terminal: &Terminal, cgroup: &Cgroup) -> Result<Infallible> {
+    cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
     terminal.enter()?;
     mounts::make_private()?;
     descriptors::close_others()?;
     mounts::mount_proc()?;
+    let hostname = args.options.hostname_or(id);
     namespaces::set_hostname(hostname)?;
     if !args.options.interactive {
         descriptors::stdin_from_null()?;
@@ -82,17 +79,41 @@ fn inside(args: &Run, id: &str, terminal: &Terminal, groups: &[Group]) -> Result
     exec(&args.command, &environment(hostname))
 }
 
-/// Makes the container's cgroups and writes the limits there.
-fn limit(id: &str, limits: &Limits) -> Result<Vec<Group>> {
-    let mut groups = Vec::new();
-    for hierarchy in usual(limits.controllers()) {
-        let group = Group::new(hierarchy, id);
-        fs::create_dir_all(&group.directory)
-            .with_context(|| format!("making {}", group.directory.display()))?;
-        group.set(limits)?;
-        groups.push(group);
+/// The directories that limit the container, one in each hierarchy that its limits need.
+struct Cgroup {
+    groups: Vec<Group>,
+}
+
+impl Cgroup {
+    /// Makes the directories, and writes the limits there.
+    fn create(id: &str, limits: &Limits) -> Result<Cgroup> {
+        let mut groups = Vec::new();
+        for hierarchy in usual(limits.controllers()) {
+            let group = Group::new(hierarchy, id);
+            let path = &group.directory;
+            fs::create_dir_all(path).with_context(|| format!("making {}", path.display()))?;
+            group.set(limits)?;
+            groups.push(group);
+        }
+        Ok(Cgroup { groups })
     }
-    Ok(groups)
+
+    /// Puts the calling process in.
+    fn join(&self) -> Result<()> {
+        self.groups.iter().try_for_each(Group::join)
+    }
+
+    /// How many processes the kernel killed because the memory limit was reached.
+    fn oom_kills(&self) -> Result<u64> {
+        let of_memory = |group: &&Group| group.hierarchy.controllers.contains(&"memory");
+        self.groups.iter().find(of_memory).map_or(Ok(0), Group::oom_kills)
+    }
+
+    /// Removes the directories.
+    fn remove(self) -> Result<()> {
+        let rmdir = |group: &Group| fs::remove_dir(&group.directory).context("removing the cgroup");
+        self.groups.iter().try_for_each(|group| busy::patiently(|| rmdir(group)))
+    }
 }
 
 /// Where most machines have their controllers.
@@ -101,10 +122,9 @@ fn usual(controllers: Vec<&'static str>) -> Vec<Hierarchy> {
     if top.join("cgroup.controllers").exists() {
         return vec![Hierarchy { root: top.to_path_buf(), version: Version::V2, controllers }];
     }
-    let alone = |controller| Hierarchy {
-        root: top.join(controller),
-        version: Version::V1,
-        controllers: vec![controller],
+    let alone = |controller| {
+        let root = top.join(controller);
+        Hierarchy { root, version: Version::V1, controllers: vec![controller] }
     };
     controllers.into_iter().map(alone).collect()
 }

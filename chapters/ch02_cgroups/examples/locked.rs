@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -46,33 +47,29 @@ fn run(args: &Run) -> Result<u8> {
     inherited::normalize()?;
     let id = id::random()?;
     // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
-    // then the terminal is taken back. No signal comes between.
+    // then its cgroup is removed, then the terminal is taken back. No signal comes between.
     let signals = HeldSignals::hold()?;
     let mut terminal = Terminal::of_stdin(&args.options)?;
-    let groups = limit(&id, &args.limits)?;
-    let mut container = child::spawn(namespaces::OWN, || inside(args, &id, &terminal, &groups))?;
+    let cgroup = Cgroup::create(&id, &args.limits)?;
+    let mut container = child::spawn(namespaces::OWN, || inside(args, &id, &terminal, &cgroup))?;
     terminal.lend_to(container.pid(), &signals)?;
     container.start(&signals)?;
     let status = container.wait(&signals, &mut terminal)?;
-    let of_memory =
-        groups.iter().map(|(group, _)| group).find(|group| group.hierarchy.controllers.contains(&"memory"));
-    if let Some(kills @ 1..) = of_memory.map(Group::oom_kills).transpose()? {
+    if let kills @ 1.. = cgroup.oom_kills()? {
         messages::say(&format!("out of memory: the kernel killed {kills} of the container's processes"));
     }
-    for (group, _lock) in groups {
-        busy::patiently(|| fs::remove_dir(&group.directory).context("removing the cgroup"))?;
-    }
+    cgroup.remove()?;
     Ok(status)
 }
 
 /// What the child does in its new namespaces: it makes them its own and becomes the command.
-fn inside(args: &Run, id: &str, terminal: &Terminal, groups: &[(Group, File)]) -> Result<Infallible> {
-    let hostname = args.options.hostname_or(id);
-    groups.iter().try_for_each(|(group, _)| group.join())?;
+fn inside(args: &Run, id: &str, terminal: &Terminal, cgroup: &Cgroup) -> Result<Infallible> {
+    cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
     terminal.enter()?;
     mounts::make_private()?;
     descriptors::close_others()?;
     mounts::mount_proc()?;
+    let hostname = args.options.hostname_or(id);
     namespaces::set_hostname(hostname)?;
     if !args.options.interactive {
         descriptors::stdin_from_null()?;
@@ -80,19 +77,43 @@ fn inside(args: &Run, id: &str, terminal: &Terminal, groups: &[(Group, File)]) -
     exec(&args.command, &environment(hostname))
 }
 
-/// Makes the container's cgroups, each with a lock for as long as we live, and writes the limits there.
-fn limit(id: &str, limits: &Limits) -> Result<Vec<(Group, File)>> {
-    let hierarchies = hierarchy::find(&limits.controllers())?;
-    hierarchy::check_cpuset(&hierarchies, limits)?;
-    let mut groups = Vec::new();
-    for hierarchy in hierarchies {
-        lock::for_each_abandoned(&hierarchy.ours(), |left| {
-            fs::remove_dir(left).context("removing a leftover")
-        })?;
-        let group = Group::new(hierarchy, id);
-        let lock = lock::hold(&group.directory, lock::A_MOMENT, || group.make())?;
-        group.set(limits)?;
-        groups.push((group, lock));
+/// The directories that limit the container, one in each hierarchy that its limits need.
+struct Cgroup {
+    /// Each with the lock that tells other runs that it is no leftover.
+    groups: Vec<(Group, File)>,
+}
+
+impl Cgroup {
+    /// Makes the directories, and writes the limits there.
+    fn create(id: &str, limits: &Limits) -> Result<Cgroup> {
+        let hierarchies = hierarchy::find(&limits.controllers())?;
+        hierarchy::check_cpuset(&hierarchies, limits)?;
+        let mut groups = Vec::new();
+        for hierarchy in hierarchies {
+            let remove = |left: &Path| fs::remove_dir(left).context("removing a leftover");
+            lock::for_each_abandoned(&hierarchy.ours(), remove)?;
+            let group = Group::new(hierarchy, id);
+            let lock = lock::hold(&group.directory, lock::A_MOMENT, || group.make())?;
+            group.set(limits)?;
+            groups.push((group, lock));
+        }
+        Ok(Cgroup { groups })
     }
-    Ok(groups)
+
+    /// Puts the calling process in.
+    fn join(&self) -> Result<()> {
+        self.groups.iter().try_for_each(|(group, _)| group.join())
+    }
+
+    /// How many processes the kernel killed because the memory limit was reached.
+    fn oom_kills(&self) -> Result<u64> {
+        let of_memory = |group: &&Group| group.hierarchy.controllers.contains(&"memory");
+        self.groups.iter().map(|(group, _)| group).find(of_memory).map_or(Ok(0), Group::oom_kills)
+    }
+
+    /// Removes the directories.
+    fn remove(self) -> Result<()> {
+        let rmdir = |group: &Group| fs::remove_dir(&group.directory).context("removing the cgroup");
+        self.groups.iter().try_for_each(|(group, _)| busy::patiently(|| rmdir(group)))
+    }
 }

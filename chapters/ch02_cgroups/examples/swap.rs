@@ -49,30 +49,26 @@ fn run(args: &Run) -> Result<u8> {
     inherited::normalize()?;
     let id = id::random()?;
     // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
-    // then the terminal is taken back. No signal comes between.
+    // then its cgroup is removed, then the terminal is taken back. No signal comes between.
     let signals = HeldSignals::hold()?;
     let mut terminal = Terminal::of_stdin(&args.options)?;
-    let group = args.memory.map(|bytes| limit_memory(&id, bytes)).transpose()?;
-    let mut container = child::spawn(namespaces::OWN, || inside(args, &id, &terminal, group.as_deref()))?;
+    let cgroup = Cgroup::create(&id, args.memory)?;
+    let mut container = child::spawn(namespaces::OWN, || inside(args, &id, &terminal, &cgroup))?;
     terminal.lend_to(container.pid(), &signals)?;
     container.start(&signals)?;
     let status = container.wait(&signals, &mut terminal)?;
-    if let Some(group) = &group {
-        busy::patiently(|| fs::remove_dir(group).context("removing the cgroup"))?;
-    }
+    cgroup.remove()?;
     Ok(status)
 }
 
 /// What the child does in its new namespaces: it makes them its own and becomes the command.
-fn inside(args: &Run, id: &str, terminal: &Terminal, group: Option<&Path>) -> Result<Infallible> {
-    let hostname = args.options.hostname_or(id);
-    if let Some(group) = group {
-        write(&group.join("cgroup.procs"), "0")?; // 0 is whoever writes it
-    }
+fn inside(args: &Run, id: &str, terminal: &Terminal, cgroup: &Cgroup) -> Result<Infallible> {
+    cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
     terminal.enter()?;
     mounts::make_private()?;
     descriptors::close_others()?;
     mounts::mount_proc()?;
+    let hostname = args.options.hostname_or(id);
     namespaces::set_hostname(hostname)?;
     if !args.options.interactive {
         descriptors::stdin_from_null()?;
@@ -80,18 +76,38 @@ fn inside(args: &Run, id: &str, terminal: &Terminal, group: Option<&Path>) -> Re
     exec(&args.command, &environment(hostname))
 }
 
-/// Makes a cgroup for this container, with a limit on its memory.
-fn limit_memory(id: &str, bytes: u64) -> Result<PathBuf> {
-    let (root, version) = usual();
-    let group = root.join("byhand").join(id);
-    fs::create_dir_all(&group).with_context(|| format!("making {}", group.display()))?;
-    if version == Version::V2 {
-        v2::prepare(&root, &group, &["memory"])?;
+/// The directory that limits the container, if anything does.
+struct Cgroup {
+    group: Option<PathBuf>,
+}
+
+impl Cgroup {
+    /// Makes the directory, and writes the limit there.
+    fn create(id: &str, memory: Option<u64>) -> Result<Cgroup> {
+        let Some(bytes) = memory else { return Ok(Cgroup { group: None }) };
+        let (root, version) = usual();
+        let group = root.join("byhand").join(id);
+        fs::create_dir_all(&group).with_context(|| format!("making {}", group.display()))?;
+        if version == Version::V2 {
+            v2::prepare(&root, &group, &["memory"])?;
+        }
+        for setting in version.memory(bytes, &group)? {
+            write(&group.join(setting.file), &setting.value)?;
+        }
+        Ok(Cgroup { group: Some(group) })
     }
-    for setting in version.memory(bytes, &group)? {
-        write(&group.join(setting.file), &setting.value)?;
+
+    /// Puts the calling process in.
+    fn join(&self) -> Result<()> {
+        let Some(group) = &self.group else { return Ok(()) };
+        write(&group.join("cgroup.procs"), "0") // 0 is whoever writes it
     }
-    Ok(group)
+
+    /// Removes the directory.
+    fn remove(self) -> Result<()> {
+        let Some(group) = &self.group else { return Ok(()) };
+        busy::patiently(|| fs::remove_dir(group).context("removing the cgroup"))
+    }
 }
 
 /// Where most machines have the memory controller, and in which version.

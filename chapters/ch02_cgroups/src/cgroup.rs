@@ -23,15 +23,15 @@ impl Cgroup {
     pub fn create(id: &str, limits: &Limits) -> Result<Cgroup> {
         let hierarchies = find(&limits.controllers())?;
         check_cpuset(&hierarchies, limits)?;
-        let mut cgroup = Cgroup { groups: Vec::new() };
+        let mut groups = Vec::new(); // dropped on the way out if anything fails, which removes what was made
         for hierarchy in hierarchies {
             remove_leftovers(&hierarchy.ours())?;
             let group = Group::new(hierarchy, id);
             let lock = lock::hold(&group.directory, lock::A_MOMENT, || group.make())?;
             group.set(limits)?;
-            cgroup.groups.push((group, lock));
+            groups.push((group, lock));
         }
-        Ok(cgroup)
+        Ok(Cgroup { groups })
     }
 
     /// Puts the calling process in. Call it in the child before anything else, so that every page it
@@ -42,8 +42,8 @@ impl Cgroup {
 
     /// How many processes the kernel killed because the memory limit was reached.
     pub fn oom_kills(&self) -> Result<u64> {
-        let of_memory = |group: &Group| group.hierarchy.controllers.contains(&"memory");
-        self.groups.iter().find(|(group, _)| of_memory(group)).map_or(Ok(0), |(group, _)| group.oom_kills())
+        let of_memory = |group: &&Group| group.hierarchy.controllers.contains(&"memory");
+        self.groups.iter().map(|(group, _)| group).find(of_memory).map_or(Ok(0), Group::oom_kills)
     }
 
     /// Removes the cgroups, and tells what Drop could not: why it failed.

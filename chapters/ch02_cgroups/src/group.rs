@@ -15,14 +15,6 @@ use crate::hierarchy::Hierarchy;
 use crate::limits::Limits;
 use crate::rmdir::remove_group;
 
-/// What rmdir(2) says of the directory of all our containers where it is right that it stays, or there is none.
-const NOTHING_TO_REMOVE: [ErrorKind; 4] = [
-    ErrorKind::NotFound,
-    ErrorKind::ResourceBusy,
-    ErrorKind::DirectoryNotEmpty,
-    ErrorKind::ReadOnlyFilesystem,
-];
-
 /// A container's cgroup in one hierarchy: `byhand/<id>`.
 #[derive(Debug)]
 pub struct Group {
@@ -95,11 +87,16 @@ impl Group {
         let ours = self.hierarchy.ours();
         debug!("rmdir({ours:?})");
         match fs::remove_dir(&ours) {
-            // Others are in it, or it was never made.
-            Err(error) if NOTHING_TO_REMOVE.contains(&error.kind()) => Ok(()),
+            Err(error) if may_stay(error.kind()) => Ok(()),
             removed => removed.with_context(|| format!("removing {}", ours.display())),
         }
     }
+}
+
+/// Whether the directory of all our containers is right to stay, for others are in it; or it was never made.
+fn may_stay(why: ErrorKind) -> bool {
+    use ErrorKind::{DirectoryNotEmpty, NotFound, ReadOnlyFilesystem, ResourceBusy};
+    matches!(why, DirectoryNotEmpty | ResourceBusy | NotFound | ReadOnlyFilesystem)
 }
 
 impl Drop for Group {

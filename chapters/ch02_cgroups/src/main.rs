@@ -61,12 +61,12 @@ fn run(args: &Run) -> Result<u8> {
 
 /// What the child does in its new namespaces: it makes them its own and becomes the command.
 fn inside(args: &Run, id: &str, terminal: &Terminal, cgroup: &Cgroup) -> Result<Infallible> {
-    let hostname = args.options.hostname_or(id);
     cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
     terminal.enter()?;
     mounts::make_private()?;
     descriptors::close_others()?;
     mounts::mount_proc()?;
+    let hostname = args.options.hostname_or(id);
     namespaces::set_hostname(hostname)?;
     if !args.options.interactive {
         descriptors::stdin_from_null()?;

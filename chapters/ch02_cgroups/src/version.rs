@@ -4,9 +4,10 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use crate::cpuset;
 use crate::files::Setting;
 use crate::limits::Limits;
-use crate::{cpuset, v1, v2};
+use crate::{v1, v2};
 
 /// The two interfaces that the kernel has to the same controllers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

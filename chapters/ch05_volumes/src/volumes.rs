@@ -100,11 +100,12 @@ pub fn mount_all(volumes: &[Volume], root: &Path) -> Result<()> {
 
 /// Where the container's own mounts will be: links in the image may lead them elsewhere than to `/proc` and `/dev`.
 fn covered(root: &Path) -> Result<Vec<PathBuf>> {
-    let place = |path: &&str| match within(root, || open(Path::new(*path)))? {
+    let opened = within(root, || COVERED.map(|path| open(Path::new(path))))?;
+    let place = |(path, opened): (&str, io::Result<File>)| match opened {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(PathBuf::from(path.trim_start_matches('/'))),
         opened => inside(root, &opened.with_context(|| format!("looking for {path} in the image"))?),
     };
-    COVERED.iter().map(place).collect()
+    COVERED.into_iter().zip(opened).map(place).collect()
 }
 
 fn ensure_no_dead_link(source: &Path) -> Result<()> {
@@ -146,15 +147,12 @@ fn mount(root: &Path, volume: &Volume, covered: &[PathBuf], taken: &[PathBuf]) -
 /// Opens the target if it is there. Not by joining two paths: a link to `/etc` in the image would lead to the
 /// host's.
 fn find_target(root: &Path, volume: &Volume, covered: &[PathBuf]) -> Result<Option<File>> {
-    let target = match within(root, || open(&volume.target))? {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            // It will be made below the nearest directory that there is.
-            let (nearest, rest) = within(root, || open_nearest(&volume.target))??;
-            ensure_visible(&inside(root, &nearest)?.join(rest), covered)?;
-            return Ok(None);
-        }
-        opened => opened?,
-    };
+    let (target, missing) = within(root, || open_nearest(&volume.target))??;
+    if missing.components().next().is_some() {
+        // It will be made below the nearest directory that there is.
+        ensure_visible(&inside(root, &target)?.join(missing), covered)?;
+        return Ok(None);
+    }
     let path = path_below(root, &target, covered)?;
     // A bind mount covers a directory with a directory, and a file with a file.
     match (is_directory(&volume.source), path.is_dir()) {
