@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use log::{debug, warn};
 
 /// How long to wait for what only a run that looks for leftovers can have, for a moment.
@@ -34,9 +34,7 @@ pub fn hold(path: &Path, patience: Duration, make: impl Fn() -> io::Result<()>) 
         if let Some(held) = try_hold(path)? {
             return Ok(held);
         }
-        if waited >= patience {
-            bail!("another run does not let go of {}", path.display());
-        }
+        ensure!(waited < patience, "another run does not let go of {}", path.display());
         if waited == A_MOMENT {
             warn!("waiting for another run, which has {}", path.display());
         }
