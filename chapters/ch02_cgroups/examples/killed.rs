@@ -1,7 +1,7 @@
 //! Stop 3 of chapter 2: who dies of the limit is told of.
 
 use std::convert::Infallible;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -50,12 +50,16 @@ fn run(args: &Run) -> Result<u8> {
     namespaces::require_root()?;
     inherited::normalize()?;
     let id = id::random()?;
+    let hostname = args.options.hostname_or(&id);
+
     // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
     // then its cgroup is removed, then the terminal is taken back. No signal comes between.
     let signals = HeldSignals::hold()?;
     let mut terminal = Terminal::of_stdin(&args.options)?;
     let cgroup = Cgroup::create(&id, args.memory)?;
-    let mut container = child::spawn(namespaces::OWN, || inside(args, &id, &terminal, &cgroup))?;
+    let inside = || inside(args, hostname, &cgroup, &terminal);
+
+    let mut container = child::spawn(namespaces::OWN, inside)?;
     terminal.lend_to(container.pid(), &signals)?;
     container.start(&signals)?;
     let status = container.wait(&signals, &mut terminal)?;
@@ -67,13 +71,12 @@ fn run(args: &Run) -> Result<u8> {
 }
 
 /// What the child does in its new namespaces: it makes them its own and becomes the command.
-fn inside(args: &Run, id: &str, terminal: &Terminal, cgroup: &Cgroup) -> Result<Infallible> {
+fn inside(args: &Run, hostname: &OsStr, cgroup: &Cgroup, terminal: &Terminal) -> Result<Infallible> {
     cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
     terminal.enter()?;
     mounts::make_private()?;
     descriptors::close_others()?;
     mounts::mount_proc()?;
-    let hostname = args.options.hostname_or(id);
     namespaces::set_hostname(hostname)?;
     if !args.options.interactive {
         descriptors::stdin_from_null()?;
