@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use ch01_run::exec::{environment, exec};
 use ch01_run::options::Options;
 use ch01_run::signals::HeldSignals;
@@ -91,8 +91,9 @@ struct Cgroup {
 impl Cgroup {
     /// Makes the directory, and writes the limit there.
     fn create(id: &str, limits: &Limits) -> Result<Cgroup> {
-        let others = limits.controllers().into_iter().find(|controller| *controller != "memory");
-        ensure!(others.is_none(), "so far this program limits memory only");
+        if let Some(other) = limits.controllers().iter().find(|controller| **controller != "memory") {
+            bail!("so far this program limits memory, and not {other}");
+        }
         let Some(bytes) = limits.memory else { return Ok(Cgroup { group: None }) };
         let group = Group::new(usual(), id);
         let (root, path, version) = (&group.hierarchy.root, &group.directory, group.hierarchy.version);
