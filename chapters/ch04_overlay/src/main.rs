@@ -13,8 +13,8 @@ use ch01_run::{child, descriptors, id, inherited, messages, mounts, namespaces};
 use ch02_cgroups::cgroup::Cgroup;
 use ch02_cgroups::limits::Limits;
 use ch03_pivot_root::{devices, image, rootfs, state};
-use ch04_overlay::overlay;
-use ch04_overlay::workspace::{self, Workspace};
+use ch04_overlay::workspace::Workspace;
+use ch04_overlay::{remains, volatile};
 use clap::Parser;
 
 #[derive(Parser)]
@@ -57,7 +57,7 @@ fn run(args: &Run) -> Result<u8> {
         None => image::busybox(&state)?,
     };
 
-    workspace::remove_leftovers(&state)?; // of killed runs, while a signal still ends us at once
+    remains::remove_all(&state)?; // of killed runs, while a signal still ends us at once
 
     // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
     // then its files and its cgroup are removed, then the terminal is taken back. No signal comes between.
@@ -71,7 +71,7 @@ fn run(args: &Run) -> Result<u8> {
         cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
         terminal.enter()?;
         mounts::make_private()?;
-        overlay::mount(&[&image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
+        volatile::mount(&[&image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
         descriptors::close_others()?; // before any path is followed in the container's root
         rootfs::pivot(&workspace.merged())?;
         rootfs::mount_proc()?;
