@@ -12,7 +12,7 @@ use ch01_run::terminal::Terminal;
 use ch01_run::{child, descriptors, id, inherited, messages, mounts, namespaces};
 use ch02_cgroups::cgroup::Cgroup;
 use ch02_cgroups::limits::Limits;
-use ch03_pivot_root::{devices, image, rootfs, state};
+use ch03_pivot_root::{devices, image, removal, rootfs, state};
 use ch04_overlay::overlay;
 use clap::Parser;
 
@@ -93,5 +93,6 @@ fn run(args: &Run) -> Result<u8> {
         messages::say(&format!("out of memory: the kernel killed {kills} of the container's processes"));
     }
     cgroup.remove()?;
+    removal::remove_tree(&directory)?;
     Ok(status)
 }
