@@ -1,4 +1,4 @@
-//! Files in the book that are made from others: drawings, and what changed between chapters.
+//! What in the book is made from other things: drawings, what changed between chapters, how long pages take.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use lab::Chapter;
 use pikchr::{Pikchr, PikchrFlags};
 use similar::TextDiff;
 
-use crate::repo;
+use crate::{measure, repo};
 
 /// Colours that drawings may name. Pikchr only knows numbers, so each gets one and is put back afterwards.
 const COLOURS: [(&str, u8, &str); 6] = [
@@ -37,6 +37,8 @@ pub fn all() -> Result<BTreeMap<PathBuf, Result<String>>> {
         let (earlier, chapter) = (earlier.package(), chapter.package());
         files.insert(repo::pages().join(format!("diffs/{chapter}.diff")), diff(earlier, chapter));
     }
+    let pages = measure::timed(&measure::all()?)?;
+    files.extend(pages.into_iter().map(|page| (page.path.clone(), Ok(page.text()))));
     Ok(files)
 }
 
@@ -60,6 +62,7 @@ pub fn drawings() -> Result<Vec<String>> {
 
 /// Turns Pikchr into SVG that takes its colours from the page around it.
 pub fn drawing(source: &str) -> Result<String> {
+    let name = title(source);
     let mut prelude = String::new();
     for (name, number, _) in COLOURS {
         prelude += &format!("${name} = 0x0000{number:02x}\n");
@@ -81,11 +84,22 @@ pub fn drawing(source: &str) -> Result<String> {
     );
     // A letter is 16 units high. On a phone it may become 12, and not less: the rest of the drawing is scrolled to.
     let least = width * 3 / 4;
-    let head =
-        format!("<svg class=\"drawing\" role=\"img\" width=\"{width}\" style=\"min-width: {least}px\" ");
+    let label = name.map_or(String::new(), |name| format!("aria-label=\"{}\" ", escaped(name)));
+    let head = format!(
+        "<svg class=\"drawing\" role=\"img\" {label}width=\"{width}\" style=\"min-width: {least}px\" "
+    );
     svg = svg.replacen("<svg ", &head, 1);
     // An empty line would end the HTML in the Markdown around it.
     Ok(svg.lines().filter(|line| !line.trim().is_empty()).map(|line| format!("{line}\n")).collect())
+}
+
+/// What a screen reader calls a drawing: its first line, `// title: …`.
+pub fn title(source: &str) -> Option<&str> {
+    source.lines().next()?.strip_prefix("// title:").map(str::trim).filter(|title| !title.is_empty())
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;")
 }
 
 fn diff(earlier: &str, chapter: &str) -> Result<String> {

@@ -1,14 +1,20 @@
-//! The crate that a learner has made by some point of the book: the template with all lines included so far.
+//! The crate that a learner has made by some point of the book: the template, and what has been typed by then.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use items::include::{self, Include};
+use items::include::{self, Include, Library};
+use items::source::Source;
+use items::stop;
+use items::typed::{Typed, chapter_and_file, own_file};
 use items::written::Written;
 use lab::Chapter;
+use similar::TextDiff;
 
+use crate::draft::{self, Draft};
+use crate::markdown::{self, Heading};
 use crate::page::Page;
 use crate::repo;
 use crate::sources::{self, library};
@@ -16,105 +22,271 @@ use crate::sources::{self, library};
 /// In the template, what chapters bring goes above this line of `main.rs`, and the line stays.
 const MAIN_MARK: &str = "// ==== your program ends here";
 
-/// A place where the learner can compile.
+/// The files of a crate, by their paths in it.
+pub type Files = BTreeMap<PathBuf, String>;
+
+/// A place where the learner can run what is typed by then.
 #[derive(Debug, Clone)]
 pub struct Stop {
-    /// The page, and the index of the line.
+    /// The chapter, and which of its stops.
+    pub chapter: Chapter,
+    /// Counted through the chapter's pages.
+    pub number: usize,
+    /// The page's name, and the section of it.
+    pub page: String,
+    /// The heading above it.
+    pub heading: Heading,
+    /// The page, and the number of the line.
     pub place: String,
-    /// The page's name.
-    pub page: &'static str,
-    /// The files below the crate's directory, as they are then.
-    pub files: BTreeMap<PathBuf, String>,
+    /// The checks that turn green here.
+    pub ids: Vec<String>,
+    /// The crate of someone who does what the captions say.
+    pub typed: Files,
+    /// The crate with all lines in the order of the chapters' own files.
+    pub files: Files,
+    /// Where these two differ by more than empty lines, and how.
+    pub differences: Vec<String>,
     /// Whether the chapter has code after it.
     pub is_last: bool,
 }
 
+/// A chapter's block of Rust on one of its pages.
+#[derive(Debug)]
+pub struct Block {
+    /// The line of its first include.
+    pub index: usize,
+    /// The file, and the lines of it.
+    pub include: Include,
+}
+
+/// What a page's lines are to someone who types along.
+#[derive(Debug)]
+pub enum Event {
+    /// Something to type.
+    Block(Block),
+    /// `<!-- stop: … -->`, with the line's index and the checks.
+    Stop(usize, Vec<String>),
+    /// `<!-- new: … -->`
+    New(usize, Vec<String>),
+}
+
+/// What a page has for someone who types along, in its order.
+pub fn events(library: &Library, page: &Page) -> Result<Vec<Event>> {
+    let blocks = page.blocks();
+    let mut events = Vec::new();
+    for (index, line) in page.lines.iter().enumerate() {
+        let block = blocks.iter().find(|block| (block.start..block.end).contains(&index));
+        if let Some(block) = block.filter(|block| block.start == index && block.is("rust")) {
+            let mut all: Option<Include> = None;
+            for line in &page.lines[block.start..block.end] {
+                let Some(inside) = include::item(line) else { continue };
+                let one = library.include(inside).with_context(|| page.place(index))?;
+                match &mut all {
+                    Some(all) => all.lines.extend(one.lines),
+                    None => all = Some(one),
+                }
+            }
+            let is_typed = |include: &Include| library.is_typed(&page.name, &include.source, &include.lines);
+            events.extend(all.filter(is_typed).map(|include| Event::Block(Block { index, include })));
+        } else if block.is_none() {
+            let words = |text: &str, end: char| -> Vec<String> {
+                text.split(end).map(|word| word.trim().to_string()).filter(|word| !word.is_empty()).collect()
+            };
+            events.extend(Page::mark(line, "stop").map(|ids| Event::Stop(index, words(ids, ' '))));
+            events.extend(Page::mark(line, "new").map(|ideas| Event::New(index, words(ideas, ','))));
+        }
+    }
+    Ok(events)
+}
+
+/// Someone who types along.
+#[derive(Debug)]
+pub struct Learner {
+    /// What the book knows of it.
+    pub typed: Typed,
+    /// What the learner has.
+    pub draft: Draft,
+    /// The program that the present one takes the place of.
+    earlier_program: String,
+}
+
+impl Learner {
+    /// Before a chapter: all that the earlier ones end with is there.
+    pub fn before(library: &Library, chapter: Chapter) -> Result<Learner> {
+        let (mut typed, mut draft) = (Typed::default(), Draft::default());
+        for earlier in Chapter::typed().filter(|earlier| *earlier != chapter && chapter.includes(*earlier)) {
+            for source in of_the_end(library, earlier)? {
+                let written = Written::whole(source.clone());
+                let file = own_file(&source.path).to_string();
+                let text = draft.0.entry(file.clone()).or_default();
+                *text = if file == "src/lib.rs" {
+                    format!("{text}{}", without_docs(&written.text()))
+                } else {
+                    written.text()
+                };
+                typed.take(source, written);
+            }
+        }
+        Ok(Learner { typed, draft, earlier_program: String::new() })
+    }
+
+    /// Types a block, and says what it does.
+    pub fn type_in(&mut self, block: &Block, page: &Page, library: &Library) -> Result<()> {
+        let Include { source, lines } = &block.include;
+        if own_file(&source.path) == "src/main.rs" && self.typed.program.as_ref() != Some(&source.path) {
+            self.earlier_program = self.draft.0.get("src/main.rs").cloned().unwrap_or_default();
+        }
+        let on_page = library.on_page(&page.lines.join("\n"));
+        let step = self.typed.step(source, lines, on_page.get(&source.path).unwrap_or(lines));
+        self.draft.apply(&step, source).with_context(|| {
+            format!("{}: {}{}: nobody can do that", page.place(block.index), step.file, step.words(source))
+        })
+    }
+
+    /// The text of the program whose place this one takes, or has taken.
+    pub fn replaced(&self, path: &str) -> &str {
+        let now = self.draft.0.get("src/main.rs").map_or("", String::as_str);
+        if self.typed.program.as_deref() == Some(path) { &self.earlier_program } else { now }
+    }
+
+    /// The files by the order that they have in the repository.
+    fn in_order(&self) -> Draft {
+        let mut files: BTreeMap<String, String> = BTreeMap::new();
+        for (path, written) in &self.typed.written {
+            let file = own_file(path);
+            if file == "src/lib.rs" {
+                *files.entry(file.to_string()).or_default() += &without_docs(&written.text());
+            } else if file != "src/main.rs" || self.typed.program.as_ref() == Some(path) {
+                files.insert(file.to_string(), written.text());
+            }
+        }
+        Draft(files)
+    }
+
+    /// Where what the captions led to is not what the chapter's own files have.
+    fn differences(&self) -> Vec<String> {
+        let right = self.in_order();
+        let mut wrong = Vec::new();
+        for (file, text) in &self.draft.0 {
+            let ought = right.0.get(file).map(String::as_str).unwrap_or_default();
+            match (draft::compared(file, text), draft::compared(file, ought)) {
+                (Ok(one), Ok(other)) if one == other => {}
+                (Ok(one), Ok(other)) => wrong.push(format!(
+                    "{file}: who does what the captions say has this:\n{}",
+                    TextDiff::from_lines(&other, &one).unified_diff().header("right", "typed")
+                )),
+                (Err(error), _) | (_, Err(error)) => wrong.push(format!("{file}: {error:#}")),
+            }
+        }
+        wrong
+    }
+}
+
 /// Without the `//!` lines at the top, which speak of the chapter.
-fn without_head(text: &str) -> String {
+fn without_docs(text: &str) -> String {
     let rest = text.lines().skip_while(|line| line.starts_with("//!") || line.is_empty());
     rest.map(|line| format!("{line}\n")).collect()
 }
 
-/// All stops of the pages, in their order.
-pub fn stops() -> Result<Vec<Stop>> {
+/// What stays of a chapter: its library and its program, without the programs on the way there.
+fn of_the_end(library: &Library, chapter: Chapter) -> Result<Vec<std::rc::Rc<Source>>> {
+    let mut sources = sources::of_chapter(library, chapter)?;
+    sources.retain(|source| !chapter_and_file(&source.path).1.starts_with("examples/"));
+    Ok(sources)
+}
+
+/// A chapter's stops, in the order of its pages.
+pub fn stops(chapter: Chapter) -> Result<Vec<Stop>> {
     let library = library();
-    let mut typed: BTreeMap<String, Written> = BTreeMap::new();
-    let mut stops = Vec::new();
-    for chapter in Chapter::typed() {
-        let page = Page::named(chapter.page())?;
-        let blocks = page.blocks();
-        let in_block = |index: usize, word: &str| {
-            blocks.iter().any(|block| block.is(word) && (block.start..block.end).contains(&index))
-        };
-        let code = (0..page.lines.len()).rfind(|index| include::item(&page.lines[*index]).is_some());
-        let mut mine = Vec::new();
-        for (index, line) in page.lines.iter().enumerate() {
-            if Page::mark(line, "stop").is_some() && !in_block(index, "console") {
-                let files = assemble(&typed)?;
-                let is_last = code.is_none_or(|code| code < index);
-                mine.push(Stop { place: page.place(index), page: chapter.page(), files, is_last });
-            }
-            let Some(inside) = include::item(line) else { continue };
-            let Include { source, lines } = library.include(inside).with_context(|| page.place(index))?;
-            if source.path.starts_with(&format!("chapters/{}/", chapter.package())) {
-                let file = typed.entry(source.path.clone()).or_insert_with(|| Written::new(source));
-                file.lines.extend(lines);
+    let mut learner = Learner::before(&library, chapter)?;
+    let mut stops: Vec<Stop> = Vec::new();
+    for page in Page::of_chapter(chapter)? {
+        let headings = markdown::headings(&page);
+        for event in events(&library, &page)? {
+            match event {
+                Event::Block(block) => {
+                    learner.type_in(&block, &page, &library)?;
+                    stops.iter_mut().for_each(|stop| stop.is_last = false);
+                }
+                Event::New(..) => {}
+                Event::Stop(index, ids) => {
+                    let above = headings.iter().rfind(|heading| heading.line < index);
+                    stops.push(Stop {
+                        chapter,
+                        number: stops.len() + stop::first(chapter.name()),
+                        page: page.name.clone(),
+                        heading: above.context("a stop above the page's title")?.clone(),
+                        place: page.place(index),
+                        ids,
+                        typed: assemble(&learner.draft)?,
+                        files: assemble(&learner.in_order())?,
+                        differences: learner.differences(),
+                        is_last: true,
+                    });
+                }
             }
         }
-        stops.extend(mine);
     }
     Ok(stops)
 }
 
-/// The crate's files: the template's, and over them what has been typed.
-fn assemble(typed: &BTreeMap<String, Written>) -> Result<BTreeMap<PathBuf, String>> {
+/// The template's files.
+fn template() -> Result<Files> {
     let mut files = BTreeMap::new();
-    let template = "chapters/lab/template/";
     for file in repo::files()? {
-        if let Ok(name) = file.strip_prefix(template) {
+        if let Ok(name) = file.strip_prefix("chapters/lab/template/") {
             files.insert(name.to_path_buf(), lab::filled_in(&repo::read(&repo::root().join(&file))?));
         }
     }
-    let (lib, main) = (Path::new("src/lib.rs"), Path::new("src/main.rs"));
-    let mut modules = files.get(lib).with_context(|| format!("{template} has no src/lib.rs"))?.clone();
-    let own = files.get(main).with_context(|| format!("{template} has no src/main.rs"))?.clone();
-    let (_, tail) =
-        own.split_once(MAIN_MARK).with_context(|| format!("{template}src/main.rs has no {MAIN_MARK:?}"))?;
-    // In the order of the chapters, so that a later main.rs takes the place of an earlier one.
-    for (path, file) in typed {
-        let text = file.text();
-        let name = path.splitn(3, '/').nth(2).with_context(|| format!("{path} is not below a chapter"))?;
-        match Path::new(name) {
-            name if name == lib => modules += &format!("\n{}", without_head(&text)),
-            name if name == main => {
-                files.insert(main.to_path_buf(), format!("{}\n{MAIN_MARK}{tail}", without_head(&text)));
-            }
-            name => {
-                let old = files.insert(name.to_path_buf(), text);
-                ensure!(old.is_none(), "{path}: an earlier chapter has a {} too", name.display());
-            }
-        }
-    }
-    files.insert(lib.to_path_buf(), modules);
     Ok(files)
 }
 
-/// The crate as it is at the end of a chapter, with its code taken from the sources: all lines, whatever the page
-/// has of them.
-pub fn complete(chapter: Chapter) -> Result<BTreeMap<PathBuf, String>> {
-    let library = library();
-    let mut typed = BTreeMap::new();
-    for earlier in Chapter::typed().filter(|earlier| chapter.includes(*earlier)) {
-        for source in sources::of_chapter(&library, earlier)? {
-            let lines = source.taught();
-            typed.insert(source.path.clone(), Written { source, lines });
-        }
+/// The crate's files: the template's, and over them what has been typed.
+fn assemble(draft: &Draft) -> Result<Files> {
+    let mut files = template()?;
+    for (name, text) in &draft.0 {
+        let old = files.remove(Path::new(name)).unwrap_or_default();
+        let text = match name.as_str() {
+            "src/lib.rs" => format!("{old}\n{text}"),
+            "src/main.rs" => {
+                let (_, tail) = old
+                    .split_once(MAIN_MARK)
+                    .with_context(|| format!("the template's src/main.rs has no {MAIN_MARK:?}"))?;
+                format!("{text}\n{MAIN_MARK}{tail}")
+            }
+            _ => text.clone(),
+        };
+        files.insert(name.into(), text);
     }
-    assemble(&typed)
+    Ok(files)
+}
+
+/// The crate as it is at the end of a chapter, with its code taken from the sources: all lines, whatever the pages
+/// have of them. Before the first chapter, the template.
+pub fn complete(chapter: Option<Chapter>) -> Result<Files> {
+    let library = library();
+    let Some(chapter) = chapter else { return template() };
+    let mut learner = Learner::before(&library, chapter)?;
+    let names: Vec<_> = learner.typed.written.keys().cloned().collect();
+    for source in of_the_end(&library, chapter)? {
+        let (file, path) = (own_file(&source.path).to_string(), source.path.clone());
+        let taken = names
+            .iter()
+            .find(|other| own_file(other) == file && !["src/lib.rs", "src/main.rs"].contains(&&*file));
+        ensure!(taken.is_none(), "{path}: an earlier chapter has a {file} too");
+        let written = Written::whole(source.clone());
+        learner.typed.take(source, written);
+    }
+    assemble(&learner.in_order())
+}
+
+/// The chapter before this one, of those that are typed.
+pub fn earlier(chapter: Chapter) -> Option<Chapter> {
+    Chapter::typed().filter(|other| *other != chapter && chapter.includes(*other)).last()
 }
 
 /// Writes a crate's files. What else is in the directory's `src` goes.
-pub fn write(files: &BTreeMap<PathBuf, String>, directory: &Path) -> Result<()> {
+pub fn write(files: &Files, directory: &Path) -> Result<()> {
     for entry in fs::read_dir(directory.join("src")).into_iter().flatten().flatten() {
         if !files.contains_key(&Path::new("src").join(entry.file_name())) {
             fs::remove_file(entry.path()).with_context(|| format!("removing {}", entry.path().display()))?;

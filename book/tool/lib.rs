@@ -2,11 +2,13 @@
 //!
 //! [`page`] reads the Markdown. [`transcript`] types a page's console blocks into real terminals ([`terminal`]) on a
 //! small machine of their own ([`stage`]) and compares what appears. [`generated`] makes drawings and diffs. [`learner`] puts
-//! the code of the pages together as a learner types it. [`sources`] has the chapters' code, [`repo`] knows where things are.
+//! the code of the pages together as a learner types it, by what the captions say ([`draft`]), and [`measure`] counts it. [`sources`] has the chapters' code, [`repo`] knows where things are.
 
+pub mod draft;
 pub mod generated;
 pub mod learner;
 pub mod markdown;
+pub mod measure;
 pub mod messages;
 pub mod page;
 pub mod repo;

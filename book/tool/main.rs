@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use book::{generated, learner, repo};
+use book::{generated, learner, measure, repo};
 use clap::Parser;
 use lab::Chapter;
 
@@ -14,10 +14,18 @@ use lab::Chapter;
 enum Cli {
     /// Write the drawings, and the diffs between chapters
     Make,
-    /// Write the crate that a learner has at the end of a chapter
+    /// How long each page is to read and to type, and what is over a limit
+    Words {
+        /// Only what concerns pages with this in their names
+        page: Option<String>,
+    },
+    /// Write the crate that a learner has at a stop of a chapter
     Learner {
         /// The chapter, as `cargo lab check` calls it
         chapter: Chapter,
+        /// The stop [default: the chapter's end]
+        #[arg(long)]
+        stop: Option<usize>,
         /// Where the crate goes
         directory: PathBuf,
     },
@@ -26,8 +34,9 @@ enum Cli {
 fn main() -> ExitCode {
     let result = match Cli::parse() {
         Cli::Make => make(),
-        Cli::Learner { chapter, directory } => {
-            learner::complete(chapter).and_then(|files| learner::write(&files, &directory))
+        Cli::Words { page } => words(page.as_deref()),
+        Cli::Learner { chapter, stop, directory } => {
+            files(chapter, stop).and_then(|files| learner::write(&files, &directory))
         }
     };
     match result {
@@ -37,6 +46,29 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn files(chapter: Chapter, stop: Option<usize>) -> Result<learner::Files> {
+    let Some(number) = stop else { return learner::complete(Some(chapter)) };
+    let stops = learner::stops(chapter)?;
+    let last = stops.last().map_or(0, |stop| stop.number);
+    let found = stops.into_iter().find(|stop| stop.number == number);
+    let found =
+        found.with_context(|| format!("chapter {} has no stop {number}: its last is {last}", chapter.name()));
+    Ok(found?.files)
+}
+
+fn words(page: Option<&str>) -> Result<()> {
+    let mut measures = measure::all()?;
+    let over = measure::over(&measures);
+    let is_wanted = |text: &str| page.is_none_or(|page| text.contains(page));
+    measures.pages.retain(|one| is_wanted(&one.page));
+    measures.stretches.retain(|one| is_wanted(&one.to));
+    print!("{}", measure::table(&measures)?);
+    for line in over.into_iter().filter(|line| is_wanted(line)) {
+        println!("OVER  {line}");
+    }
+    Ok(())
 }
 
 fn make() -> Result<()> {

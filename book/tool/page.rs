@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use lab::Chapter;
 
 use crate::repo;
 
@@ -56,6 +57,11 @@ impl Page {
         pages.into_iter().find(|page| page.name == name).with_context(|| format!("no page {name}"))
     }
 
+    /// The pages of a chapter, in their order.
+    pub fn of_chapter(chapter: Chapter) -> Result<Vec<Page>> {
+        chapter.pages().iter().map(|name| Page::named(name)).collect()
+    }
+
     /// Its fenced blocks, in order.
     pub fn blocks(&self) -> Vec<Block> {
         let mut blocks = Vec::new();
@@ -94,7 +100,12 @@ impl Page {
 
     /// Writes the lines back.
     pub fn write(&self) -> Result<()> {
-        repo::write(&self.path, &(self.lines.join("\n") + "\n"))
+        repo::write(&self.path, &self.text())
+    }
+
+    /// All of it.
+    pub fn text(&self) -> String {
+        self.lines.join("\n") + "\n"
     }
 }
 

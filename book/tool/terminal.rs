@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use items::console::is_prompt;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
@@ -148,14 +149,6 @@ impl Terminal {
             Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
             Err(error) => Err(error).context("reading the terminal"),
         }
-    }
-}
-
-/// Whether a line is a prompt of a shell that waits: bash's, a root shell's, a container's, or any one's second.
-pub fn is_prompt(line: &str) -> bool {
-    matches!(line, "$ " | "# " | "> ") || {
-        let container = line.strip_suffix(" # ").or(line.strip_suffix(" $ "));
-        container.is_some_and(|path| path.starts_with(['/', '~']) && !path.contains(char::is_whitespace))
     }
 }
 

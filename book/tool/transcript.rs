@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use items::console::{continuation, key_of, prompt_of};
 use lab::Chapter;
 use regex_lite::Regex;
 use similar::{ChangeTag, TextDiff};
@@ -14,7 +15,7 @@ use similar::{ChangeTag, TextDiff};
 use crate::page::{Block, Page};
 use crate::repo;
 use crate::stage::{self, Stage};
-use crate::terminal::{Seen, Terminal, is_prompt};
+use crate::terminal::{Seen, Terminal};
 
 /// No command of a page takes longer.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -72,28 +73,6 @@ struct Action {
     output: (usize, usize),
 }
 
-/// The prompt that a line begins with, and what is typed.
-fn prompt_of(line: &str) -> Option<(&str, &str)> {
-    for prompt in ["$ ", "# "] {
-        if let Some(typed) = line.strip_prefix(prompt) {
-            return Some((prompt, typed));
-        }
-    }
-    if line == "$" || line == "#" {
-        return Some((if line == "$" { "$ " } else { "# " }, ""));
-    }
-    let end = [" # ", " $ "].iter().filter_map(|mark| line.find(mark).map(|at| at + mark.len())).min();
-    let end = end.or_else(|| (line.ends_with(" #") || line.ends_with(" $")).then_some(line.len()))?;
-    let (prompt, typed) = line.split_at(end);
-    is_prompt(&format!("{} ", prompt.trim_end())).then_some((prompt, typed))
-}
-
-fn key_of(line: &str) -> Option<char> {
-    let mut characters = line.strip_prefix('^')?.chars();
-    let key = characters.next().filter(|c| c.is_ascii_uppercase() || *c == '\\')?;
-    characters.next().is_none().then_some(key)
-}
-
 fn actions(page: &Page, block: &Block) -> Vec<Action> {
     let pending = (block.start, block.start);
     let mut actions = vec![Action { step: Step::Pending, line: block.start, output: pending }];
@@ -103,9 +82,8 @@ fn actions(page: &Page, block: &Block) -> Vec<Action> {
         let step = match (prompt_of(line), key_of(line)) {
             (Some((prompt, typed)), _) => {
                 let mut lines = vec![typed.to_string()];
-                while let Some(more) = page.lines[index + 1..block.end]
-                    .first()
-                    .and_then(|line| if line == ">" { Some("") } else { line.strip_prefix("> ") })
+                while let Some(more) =
+                    page.lines[index + 1..block.end].first().and_then(|line| continuation(line))
                 {
                     lines.push(more.to_string());
                     index += 1;

@@ -8,7 +8,8 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::source::{Lines, Source};
+use crate::source::{Kind, Lines, Source};
+use crate::typed::chapter_and_file;
 
 /// What `{{#item …}}` stands for.
 #[derive(Debug, Clone)]
@@ -22,6 +23,13 @@ pub struct Include {
 /// The inside of an `{{#item …}}` that a line consists of.
 pub fn item(line: &str) -> Option<&str> {
     Some(line.trim().strip_prefix("{{#item ")?.strip_suffix("}}")?.trim())
+}
+
+/// The value of a mark such as `<!-- stop: pid1 -->`, if this line is one.
+pub fn mark<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let inside = line.trim().strip_prefix("<!--")?.strip_suffix("-->")?.trim();
+    let rest = inside.strip_prefix(name)?;
+    if rest.is_empty() { Some("") } else { Some(rest.strip_prefix(':')?.trim()) }
 }
 
 /// The chapters' files, each read once.
@@ -62,6 +70,50 @@ impl Library {
         Ok(Include { source, lines })
     }
 
+    /// All lines that a page includes, by file. What does not exist is left out.
+    pub fn on_page(&self, text: &str) -> BTreeMap<String, Lines> {
+        let mut all: BTreeMap<String, Lines> = BTreeMap::new();
+        for include in text.lines().filter_map(item).filter_map(|inside| self.include(inside).ok()) {
+            all.entry(include.source.path.clone()).or_default().extend(include.lines);
+        }
+        all
+    }
+
+    /// The names of the chapters' crates.
+    pub fn chapters(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.root.join("chapters")).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| number(name).is_some()).collect()
+    }
+
+    /// The crate that a page is about: `ch04-overlay-more` is about ch04_overlay, and `ch01-ended-well` about ch01_run,
+    /// because no other has its number.
+    pub fn chapter_of(&self, page: &str) -> Option<String> {
+        let page = page.replace('-', "_");
+        let starts = |name: &&String| {
+            page.strip_prefix(name.as_str()).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+        };
+        let chapters = self.chapters();
+        if let Some(whole) = chapters.iter().filter(starts).max_by_key(|name| name.len()) {
+            return Some(whole.clone());
+        }
+        let mut same =
+            chapters.into_iter().filter(|name| number(&page).is_some() && number(name) == number(&page));
+        match (same.next(), same.next()) {
+            (Some(one), None) => Some(one),
+            _ => None,
+        }
+    }
+
+    /// Whether learners type a block on a page, if that is for typing at all. A library has its docs at the top; the
+    /// learner's own has others.
+    pub fn is_typed(&self, page: &str, source: &Source, lines: &Lines) -> bool {
+        let (chapter, file) = chapter_and_file(&source.path);
+        let is_head = file == "src/lib.rs"
+            && source.parts.iter().all(|part| part.kind == Kind::Docs || !source.has(lines, part));
+        self.chapter_of(page).is_some_and(|own| own == chapter) && !is_head
+    }
+
     /// The file of a module.
     fn module(&self, module: &str) -> Result<String> {
         let paths = paths(module)?;
@@ -78,6 +130,12 @@ impl Library {
         }
         bail!("{path:?} is not `crate::module::name`, nor `crate::module: name, name`");
     }
+}
+
+/// `ch04` of `ch04_overlay`, if it is that of a chapter.
+fn number(name: &str) -> Option<&str> {
+    let first = name.split('_').next()?;
+    first.strip_prefix("ch").filter(|digits| !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit()))
 }
 
 /// The files that a module may be in: those of a library, `main` and `examples::name`.

@@ -5,8 +5,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use items::console;
+use items::glossary::{self, Glossary};
 use items::include::Library;
 use items::page::{Pages, Settings};
+use items::title;
 use serde_json::Value;
 
 fn main() -> ExitCode {
@@ -27,7 +30,8 @@ fn fill() -> Result<()> {
     let top = context["root"].as_str().context("mdBook does not say where the book is")?;
     let library = Library::new(&Path::new(top).join(".."));
     let mut pages = Pages::new(&library, settings(&context["config"]));
-    fill_items(&mut pages, &mut book["items"])?;
+    let glossary = Glossary::new(text_of(glossary::PAGE, &book["items"]).unwrap_or_default());
+    fill_items(&mut pages, &glossary, &mut book["items"])?;
     Ok(serde_json::to_writer(io::stdout().lock(), &book)
         .map_err(io::Error::from)
         .and_then(|()| io::stdout().flush())?)
@@ -42,14 +46,25 @@ fn settings(config: &Value) -> Settings {
 }
 
 /// Chapters, as mdBook calls all pages, and those below them, in the order in which they are read.
-fn fill_items(pages: &mut Pages<'_>, items: &mut Value) -> Result<()> {
+fn fill_items(pages: &mut Pages<'_>, glossary: &Glossary, items: &mut Value) -> Result<()> {
     for item in items.as_array_mut().context("the book that mdBook gives has no pages")? {
         let Some(chapter) = item.get_mut("Chapter") else { continue }; // a line between parts, or a part's title
         // One without a path is only planned.
         if let (Some(path), Some(text)) = (chapter["path"].as_str(), chapter["content"].as_str()) {
-            chapter["content"] = pages.fill(path.trim_end_matches(".md"), text)?.into();
+            let name = path.trim_end_matches(".md");
+            let text = glossary.explain(name, &pages.fill(name, text)?)?;
+            chapter["content"] = title::dress(&console::dress(&text)).into();
         }
-        fill_items(pages, &mut chapter["sub_items"])?;
+        fill_items(pages, glossary, &mut chapter["sub_items"])?;
     }
     Ok(())
+}
+
+/// The text of the page of this name.
+fn text_of<'a>(name: &str, items: &'a Value) -> Option<&'a str> {
+    items.as_array()?.iter().find_map(|item| {
+        let chapter = item.get("Chapter")?;
+        let is_it = chapter["path"].as_str().is_some_and(|path| path.trim_end_matches(".md") == name);
+        if is_it { chapter["content"].as_str() } else { text_of(name, &chapter["sub_items"]) }
+    })
 }

@@ -1,12 +1,14 @@
 //! Puts the code into a page, and above each block where it goes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::include::{self, Include, Library};
-use crate::source::{Kind, Lines, Source};
-use crate::written::Written;
+use crate::source::{Lines, Source};
+use crate::stop::Stops;
+use crate::typed::{Typed, chapter_and_file};
 
 /// What `book.toml` says.
 #[derive(Debug, Clone, Default)]
@@ -22,20 +24,22 @@ pub struct Settings {
 pub struct Pages<'a> {
     library: &'a Library,
     settings: Settings,
-    written: BTreeMap<String, Written>,
-    /// The files of the learner's crate.
-    files: BTreeSet<String>,
+    typed: Typed,
+    stops: Stops,
+    /// All that the page has of each file.
+    on_page: BTreeMap<String, Lines>,
 }
 
 impl Pages<'_> {
-    /// Before the first page. The learner's crate begins with a program that does nothing yet.
+    /// Before the first page.
     pub fn new(library: &Library, settings: Settings) -> Pages<'_> {
-        let files = ["src/lib.rs", "src/main.rs"].map(String::from).into();
-        Pages { library, settings, written: BTreeMap::new(), files }
+        let (typed, stops, on_page) = (Typed::default(), Stops::default(), BTreeMap::new());
+        Pages { library, settings, typed, stops, on_page }
     }
 
     /// The text of the next page with its code. `name` is that of its file, without `.md`.
     pub fn fill(&mut self, name: &str, text: &str) -> Result<String> {
+        self.on_page = self.library.on_page(text);
         let mut out = String::new();
         let mut fence: Option<&str> = None;
         let mut block: Vec<Include> = Vec::new();
@@ -71,6 +75,12 @@ impl Pages<'_> {
                     }
                     continue;
                 }
+                None if include::mark(line, "stop").is_some() => {
+                    out += &self.stops.next(name, include::mark(line, "stop").unwrap_or_default());
+                    out.push('\n');
+                    continue;
+                }
+                None if include::mark(line, "new").is_some() => continue,
                 _ if line.contains("{{#item") => {
                     bail!("{}: {{{{#item …}}}} stands in a block of Rust, on a line of its own", place());
                 }
@@ -95,23 +105,19 @@ impl Pages<'_> {
         let code = texts.join("\n");
         ensure!(!code.contains("{{#"), "{} has a `{{{{#`, which mdBook would take for its own", source.path);
         let caption = self.caption(page, source, &lines);
-        let typed = self.written.entry(source.path.clone()).or_insert_with(|| Written::new(source.clone()));
-        typed.lines.extend(lines);
         let indent = &opening[..opening.len() - opening.trim_start().len()];
         Ok(format!("{indent}{caption}\n\n{opening}\n{code}"))
     }
 
-    fn caption(&mut self, page: &str, source: &Source, lines: &Lines) -> String {
-        let (chapter, file) = chapter_and_file(&source.path);
-        let is_typed =
-            page.replace('-', "_") == chapter && !self.settings.read.iter().any(|name| name == page);
-        // A library has its docs at the top; the learner's own has others.
-        let is_read = file == "src/lib.rs"
-            && source.parts.iter().all(|part| part.kind == Kind::Docs || !source.has(lines, part));
-        let (file, place, at) = if is_typed && !is_read {
-            (file, self.place(&source.path, file, lines), format!("{chapter}, "))
+    fn caption(&mut self, page: &str, source: &Rc<Source>, lines: &Lines) -> String {
+        let chapter = chapter_and_file(&source.path).0;
+        let (file, place, at) = if self.is_typed(page, source, lines) {
+            let on_page = self.on_page.get(&source.path).unwrap_or(lines);
+            let step = self.typed.step(source, lines, on_page);
+            let words = step.words(source);
+            (step.file, words, format!("{chapter}, "))
         } else {
-            (source.path.as_str(), String::new(), String::new())
+            (source.path.clone(), String::new(), String::new())
         };
         let links = self.links(&source.path, &runs(source, lines));
         format!(
@@ -120,17 +126,10 @@ impl Pages<'_> {
         )
     }
 
-    /// Where in a file of the learner's crate.
-    fn place(&mut self, path: &str, file: &str, lines: &Lines) -> String {
-        let is_there = !self.files.insert(file.to_string());
-        let places = match self.written.get(path) {
-            Some(written) if lines.is_subset(&written.lines) => vec!["once more".to_string()],
-            Some(written) => written.places(lines),
-            None if file == "src/lib.rs" => vec!["at the end".to_string()],
-            None if is_there => vec!["in place of what is there".to_string()],
-            None => vec!["a new file".to_string()],
-        };
-        format!(", {}", places.join(", and "))
+    /// Whether learners type a block.
+    fn is_typed(&self, page: &str, source: &Source, lines: &Lines) -> bool {
+        let is_read = self.settings.read.iter().any(|name| name == page);
+        !is_read && self.library.is_typed(page, source, lines)
     }
 
     fn links(&self, path: &str, runs: &[(usize, usize)]) -> String {
@@ -147,11 +146,6 @@ impl Pages<'_> {
         let word = if matches!(runs, [(first, last)] if first == last) { "line" } else { "lines" };
         format!("{word} {}", runs.iter().map(link).collect::<Vec<_>>().join(", "))
     }
-}
-
-/// `ch01_run` and `src/exec.rs`.
-fn chapter_and_file(path: &str) -> (&str, &str) {
-    path.strip_prefix("chapters/").and_then(|rest| rest.split_once('/')).unwrap_or(("", path))
 }
 
 /// First and last of lines that follow one another, but for empty ones. A brace that only closes an `impl` is none.

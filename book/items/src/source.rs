@@ -65,7 +65,7 @@ impl Part {
     }
 
     /// Its lines and those of its frame.
-    fn framed(&self) -> impl Iterator<Item = usize> {
+    pub fn framed(&self) -> impl Iterator<Item = usize> {
         self.frame.clone().into_iter().flatten().flatten().chain(self.lines.clone())
     }
 }

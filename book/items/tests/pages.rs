@@ -87,22 +87,26 @@ fn places_in_a_file() {
         captions(&text.unwrap()),
         [
             "src/lib.rs, at the end ch01_run, line 4",
-            "src/lib.rs, at the top ch01_run, line 3",
+            "src/lib.rs, above mod other ch01_run, line 3",
             "src/child.rs, a new file ch01_run, lines 1–3, 8–9",
             "src/child.rs, at the end ch01_run, line 14",
             "src/child.rs, below the use lines ch01_run, line 4",
-            "src/child.rs, below the use lines, and in impl T, after x, and at the end ch01_run, lines 6–8, 11–12, 16",
+            "src/child.rs: one below the use lines; y in impl T, after x; three at the end ch01_run, lines 6–8, 11–12, 16",
             "src/child.rs, once more ch01_run, line 6",
             "src/main.rs, in place of what is there ch01_run, line 1",
             "src/commands/run.rs, a new file ch01_run, line 1",
-            "examples/bare.rs, a new file ch01_run, line 1",
+            "src/main.rs, in place of what is there ch01_run, line 1",
         ]
     );
     // From a begun `impl` to below it: two places, though nothing old lies between them.
     let mut again = Pages::new(&library, settings());
     let text =
         again.fill("ch01-run", &page(&["ch01_run::child: T::x", "ch01_run::child: T::y, two"])).unwrap();
-    assert!(captions(&text)[1].contains("in impl T, after x, and at the end"), "{text}");
+    assert!(
+        captions(&text)[1].starts_with("src/child.rs: y ")
+            && captions(&text)[1].contains("in impl T, after x; two at the end"),
+        "{text}"
+    );
     let text = pages.fill("ch02-cgroups", &page(&["ch02_cgroups::main::main"])).unwrap();
     assert_eq!(captions(&text), ["src/main.rs, in place of what is there ch02_cgroups, line 1"]);
 }
@@ -121,6 +125,77 @@ fn what_is_read_and_not_typed_has_no_place() {
     assert_eq!(captions(&text), ["chapters/ch01_run/src/lib.rs line 1"]);
     let text = pages.fill("appendix", &page(&["ch01_run::child::one"])).unwrap();
     assert_eq!(captions(&text), ["chapters/ch01_run/src/child.rs line 6"]);
+}
+
+/// Programs on the way to a chapter's own.
+#[test]
+fn a_program_takes_the_place_of_another() {
+    let (directory, library) = repository();
+    let write = |name: &str, text: &str| {
+        fs::write(directory.path().join("chapters/ch01_run/examples").join(name), text).unwrap();
+    };
+    write("one.rs", "//! One.\n\nuse a::b;\n\nfn main() {\n    b();\n}\n\nfn f() {}\n\nfn g() {}\n");
+    write("two.rs", "//! Two.\n\nuse a::c;\n\nfn main() {\n    c();\n}\n\nfn f() {}\n\nfn h() {}\n");
+    let mut pages = Pages::new(&library, settings());
+    let text = pages.fill(
+        "ch01-run",
+        &page(&[
+            "ch01_run::examples::one: head, main",
+            "ch01_run::examples::one: f, g",
+            // Not all of it: what stays is not shown.
+            "ch01_run::examples::two: head, main",
+            "ch01_run::examples::two: h",
+        ]),
+    );
+    assert_eq!(
+        captions(&text.unwrap()),
+        [
+            "src/main.rs, in place of what is there ch01_run, lines 1–7",
+            "src/main.rs, at the end ch01_run, lines 9–11",
+            "src/main.rs: the first lines, the use lines and main in place of those there; g goes ch01_run, lines 1–7",
+            "src/main.rs, at the end ch01_run, line 11",
+        ]
+    );
+}
+
+#[test]
+fn a_chapter_has_pages() {
+    let (directory, library) = repository();
+    for name in ["ch04_one", "ch04_one_more"] {
+        let source = directory.path().join("chapters").join(name).join("src");
+        fs::create_dir_all(&source).unwrap();
+    }
+    let of = |page: &str| library.chapter_of(page);
+    assert_eq!(of("ch01-run").as_deref(), Some("ch01_run"));
+    assert_eq!(of("ch01-ended-well").as_deref(), Some("ch01_run"));
+    assert_eq!(of("ch04-one-less").as_deref(), Some("ch04_one"));
+    assert_eq!(of("ch04-one-more").as_deref(), Some("ch04_one_more"));
+    assert_eq!(of("ch04-one-more-still").as_deref(), Some("ch04_one_more"));
+    assert_eq!(of("ch04-two"), None);
+    assert_eq!(of("chapters"), None);
+    let mut pages = Pages::new(&library, settings());
+    pages.fill("ch01-run", &page(&["ch01_run::child: one"])).unwrap();
+    let text = pages.fill("ch01-ended-well", &page(&["ch01_run::child: two"])).unwrap();
+    assert_eq!(captions(&text), ["src/child.rs, at the end ch01_run, line 14"]);
+}
+
+#[test]
+fn stops_are_numbered_through_a_chapter() {
+    let (_directory, library) = repository();
+    let mut pages = Pages::new(&library, settings());
+    let text = "<!-- stop: pid1 -->\n\n<!-- new: one, two -->\n```\n<!-- stop -->\n```\n<!-- stop -->\n";
+    let text = pages.fill("ch01-run", text).unwrap();
+    assert!(
+        text.contains("id=\"stop-0\"") && text.contains("cargo lab check 1 --stop 0 --runtime"),
+        "{text}"
+    );
+    assert!(text.contains("```\n<!-- stop -->\n```\n<div class=\"stop\" id=\"stop-1\">"), "{text}");
+    assert!(!text.contains("new:"), "{text}");
+    assert_eq!(text.matches("--stop 1 --runtime").count(), 0, "nothing to grade: {text}");
+    let text = pages.fill("ch01-ended-well", "<!-- stop: exit-status -->\n").unwrap();
+    assert!(text.contains("--stop 2 --runtime"), "{text}");
+    let text = pages.fill("ch02-cgroups", "<!-- stop: memory-limit -->\n").unwrap();
+    assert!(text.contains("cargo lab check 2 --stop 1 --runtime"), "{text}");
 }
 
 #[test]

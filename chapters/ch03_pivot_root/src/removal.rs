@@ -5,16 +5,19 @@ use std::io::{ErrorKind, Read};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use ch02_cgroups::files::{Found, open_directory, path_to, remove_below};
 use log::debug;
+
+/// What rmdir(2) says of a directory that has something in it, or mounted on it.
+const IN_USE: [ErrorKind; 2] = [ErrorKind::DirectoryNotEmpty, ErrorKind::ResourceBusy];
 
 /// Removes a directory and all that is in it; no error if there is none.
 pub fn remove_tree(path: &Path) -> Result<()> {
     debug!("rmdir({path:?})");
     match fs::remove_dir(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+        Err(error) if IN_USE.contains(&error.kind()) => {
             empty(path)?;
             remove_directory(path)
         }
@@ -71,6 +74,9 @@ pub fn empty(path: &Path) -> Result<()> {
     remove_below(top, |here| clear(here, &ours)).with_context(context)
 }
 
+/// Why we go no further.
+const MOUNTED: &str = "something is mounted there, and left as it is";
+
 /// Removes the files of a directory, and the directories that are empty. Returns one that is not.
 fn clear(here: &File, ours: &str) -> Result<Option<Found>> {
     for entry in fs::read_dir(path_to(here)).context("listing a directory")? {
@@ -78,10 +84,13 @@ fn clear(here: &File, ours: &str) -> Result<Option<Found>> {
         let is_directory = entry.file_type().context("listing a directory")?.is_dir();
         let removed = if is_directory { fs::remove_dir(entry.path()) } else { fs::remove_file(entry.path()) };
         match removed {
-            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+            Err(error) if is_directory && IN_USE.contains(&error.kind()) => {
                 let found = Found::open(here, entry.file_name())?;
                 ensure_on(ours, &found.open).with_context(|| format!("going into {:?}", found.name))?;
                 return Ok(Some(found));
+            }
+            Err(error) if error.kind() == ErrorKind::ResourceBusy => {
+                bail!("removing {:?}: {MOUNTED}", entry.file_name())
             }
             removed => removed.with_context(|| format!("removing {:?}", entry.file_name()))?,
         }
@@ -91,7 +100,7 @@ fn clear(here: &File, ours: &str) -> Result<Option<Found>> {
 
 /// Fails if an open directory is of another mount than `ours`.
 fn ensure_on(ours: &str, open: &File) -> Result<()> {
-    ensure!(mount_of(open)? == ours, "something is mounted there, and left as it is");
+    ensure!(mount_of(open)? == ours, MOUNTED);
     Ok(())
 }
 

@@ -1,7 +1,8 @@
-//! Stop 2 of chapter 4: and nobody waits for a disk.
+//! Stop 2 of chapter 4: its end waits for no disk.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -48,42 +49,24 @@ fn run(args: &Run) -> Result<u8> {
     namespaces::require_root()?;
     inherited::normalize()?;
     let id = id::random()?;
-    let hostname = args.options.hostname_or(&id);
-
     let state = state::root()?;
     let image = match &args.rootfs {
         Some(directory) => image::checked(directory)?,
         None => image::busybox(&state)?,
     };
+    contain(args, &id, &state, &image)
+}
 
+/// One container, from its first directory to its exit status.
+fn contain(args: &Run, id: &str, state: &Path, image: &Path) -> Result<u8> {
     // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
     // then its cgroup is removed, then the terminal is taken back. No signal comes between.
     let signals = HeldSignals::hold()?;
     let mut terminal = Terminal::of_stdin(&args.options)?;
-    let cgroup = Cgroup::create(&id, &args.limits)?;
-    let directory = state.join("containers").join(&id);
-    state::make_private(&directory)?;
-    let [upper, work, merged] = ["upper", "work", "merged"].map(|name| directory.join(name));
-    for path in [&upper, &work, &merged] {
-        state::make_directory(path, 0o755)?; // the mode of `upper` becomes that of `/` inside
-    }
-
-    // What the child does in its new namespaces: it makes them its own and becomes the command.
-    let inside = || {
-        cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
-        terminal.enter()?;
-        mounts::make_private()?;
-        volatile::mount(&[&image], &upper, &work, &merged)?;
-        descriptors::close_others()?; // before any path is followed in the container's root
-        rootfs::pivot(&merged)?;
-        rootfs::mount_proc()?;
-        devices::mount_dev()?;
-        namespaces::set_hostname(hostname)?;
-        if !args.options.interactive {
-            descriptors::stdin_from_null()?;
-        }
-        exec(&args.command, &environment(hostname))
-    };
+    let cgroup = Cgroup::create(id, &args.limits)?;
+    let layer = make_layer(&state.join("containers").join(id))?;
+    let hostname = args.options.hostname_or(id);
+    let inside = || inside(args, hostname, image, &layer, &cgroup, &terminal);
 
     let mut container = child::spawn(namespaces::OWN, inside)?;
     terminal.lend_to(container.pid(), &signals)?;
@@ -93,6 +76,40 @@ fn run(args: &Run) -> Result<u8> {
         messages::say(&format!("out of memory: the kernel killed {kills} of the container's processes"));
     }
     cgroup.remove()?;
-    removal::remove_tree(&directory)?;
+    removal::remove_tree(&state.join("containers").join(id))?;
     Ok(status)
+}
+
+/// What the container writes, a place for the kernel to work in, and the root to be.
+fn make_layer(directory: &Path) -> Result<[PathBuf; 3]> {
+    state::make_private(directory)?;
+    let layer = ["upper", "work", "merged"].map(|name| directory.join(name));
+    for path in &layer {
+        state::make_directory(path, 0o755)?; // the mode of `upper` becomes that of `/` inside
+    }
+    Ok(layer)
+}
+
+/// What the child does in its new namespaces: it makes them its own and becomes the command.
+fn inside(
+    args: &Run,
+    hostname: &OsStr,
+    image: &Path,
+    [upper, work, merged]: &[PathBuf; 3],
+    cgroup: &Cgroup,
+    terminal: &Terminal,
+) -> Result<Infallible> {
+    cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
+    terminal.enter()?;
+    mounts::make_private()?;
+    volatile::mount(&[image], upper, work, merged)?;
+    descriptors::close_others()?; // before any path is followed in the container's root
+    rootfs::pivot(merged)?;
+    rootfs::mount_proc()?;
+    devices::mount_dev()?;
+    namespaces::set_hostname(hostname)?;
+    if !args.options.interactive {
+        descriptors::stdin_from_null()?;
+    }
+    exec(&args.command, &environment(hostname))
 }

@@ -1,9 +1,11 @@
 //! An overlay that asks nothing of the disk, because its files go with their container: overlayfs.rst, "Volatile mount".
 
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use anyhow::Result;
 use ch02_cgroups::files::open_directory;
+use log::debug;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::unistd::{UnlinkatFlags, unlinkat};
@@ -36,6 +38,7 @@ pub fn remove_mark(workspace: &Path) {
         && unlinkat(mark, "dirty", UnlinkatFlags::NoRemoveDir).is_ok()
     {
         for directory in DIRECTORIES {
+            debug!("unlinkat({}, {directory:?}, AT_REMOVEDIR)", workspace.as_raw_fd());
             let _ = unlinkat(&workspace, directory, UnlinkatFlags::RemoveDir); // only if it is empty
         }
     }

@@ -1,6 +1,7 @@
 //! Stop 3 of chapter 5: the place is the one that the container will find.
 
-use std::ffi::OsString;
+use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -57,43 +58,26 @@ fn run(args: &Run) -> Result<u8> {
     namespaces::require_root()?;
     inherited::normalize()?;
     let id = id::random()?;
-    let hostname = args.options.hostname_or(&id);
-
     let volumes = spec::parse_all(&args.volumes)?;
     let state = state::root()?;
     let image = match &args.rootfs {
         Some(directory) => image::checked(directory)?,
         None => image::busybox(&state)?,
     };
-
     remains::remove_all(&state)?; // of killed runs, while a signal still ends us at once
+    contain(args, &id, &state, &image, &volumes)
+}
 
+/// One container, from its first directory to its exit status.
+fn contain(args: &Run, id: &str, state: &Path, image: &Path, volumes: &[Volume]) -> Result<u8> {
     // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
     // then its files and its cgroup are removed, then the terminal is taken back. No signal comes between.
     let signals = HeldSignals::hold()?;
     let mut terminal = Terminal::of_stdin(&args.options)?;
-    let cgroup = Cgroup::create(&id, &args.limits)?;
-    let workspace = Workspace::create(&state, &id)?;
-
-    // What the child does in its new namespaces: it makes them its own and becomes the command.
-    let inside = || {
-        cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
-        terminal.enter()?;
-        mounts::make_private()?;
-        volatile::mount(&[&image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
-        for volume in &volumes {
-            mount(volume, &workspace.merged()).with_context(|| describe(volume))?;
-        }
-        descriptors::close_others()?; // before any path is followed in the container's root
-        rootfs::pivot(&workspace.merged())?;
-        rootfs::mount_proc()?;
-        devices::mount_dev()?;
-        namespaces::set_hostname(hostname)?;
-        if !args.options.interactive {
-            descriptors::stdin_from_null()?;
-        }
-        exec(&args.command, &environment(hostname))
-    };
+    let cgroup = Cgroup::create(id, &args.limits)?;
+    let workspace = Workspace::create(state, id)?;
+    let hostname = args.options.hostname_or(id);
+    let inside = || inside(args, hostname, image, &workspace, volumes, &cgroup, &terminal);
 
     let mut container = child::spawn(namespaces::OWN, inside)?;
     terminal.lend_to(container.pid(), &signals)?;
@@ -105,6 +89,34 @@ fn run(args: &Run) -> Result<u8> {
     cgroup.remove()?;
     workspace.remove()?;
     Ok(status)
+}
+
+/// What the child does in its new namespaces: it makes them its own and becomes the command.
+fn inside(
+    args: &Run,
+    hostname: &OsStr,
+    image: &Path,
+    workspace: &Workspace,
+    volumes: &[Volume],
+    cgroup: &Cgroup,
+    terminal: &Terminal,
+) -> Result<Infallible> {
+    cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
+    terminal.enter()?;
+    mounts::make_private()?;
+    volatile::mount(&[image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
+    for volume in volumes {
+        mount(volume, &workspace.merged()).with_context(|| describe(volume))?;
+    }
+    descriptors::close_others()?; // before any path is followed in the container's root
+    rootfs::pivot(&workspace.merged())?;
+    rootfs::mount_proc()?;
+    devices::mount_dev()?;
+    namespaces::set_hostname(hostname)?;
+    if !args.options.interactive {
+        descriptors::stdin_from_null()?;
+    }
+    exec(&args.command, &environment(hostname))
 }
 
 /// Gives a directory of the host a second name, below `root`. What is missing is made.

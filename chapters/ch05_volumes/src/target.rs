@@ -1,7 +1,7 @@
 //! Where a volume is mounted: a place in the container's root, found or made. mkdir(2), open(2).
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -15,11 +15,12 @@ const COVERED: [&str; 2] = ["/proc", "/dev"];
 
 /// Where the container's own mounts will be: links in the image may lead them elsewhere than to `/proc` and `/dev`.
 pub fn covered(root: &Path) -> Result<Vec<PathBuf>> {
-    let place = |path: &&str| match paths::within(root, || paths::open(Path::new(*path)))? {
+    let opened = paths::within(root, || COVERED.map(|path| paths::open(Path::new(path))))?;
+    let place = |(path, opened): (&str, io::Result<File>)| match opened {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(PathBuf::from(path.trim_start_matches('/'))),
         opened => paths::inside(root, &opened.with_context(|| format!("looking for {path} in the image"))?),
     };
-    COVERED.iter().map(place).collect()
+    COVERED.into_iter().zip(opened).map(place).collect()
 }
 
 /// Fails for what the container's own mounts would cover, and for what they would lie in.
@@ -47,15 +48,12 @@ fn is_directory(source: &Path) -> bool {
 /// Opens the target if it is there. Not by joining two paths: a link to `/etc` in the image would lead to the
 /// host's.
 pub fn find(root: &Path, volume: &Volume, covered: &[PathBuf]) -> Result<Option<File>> {
-    let target = match paths::within(root, || paths::open(&volume.target))? {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            // It will be made below the nearest directory that there is.
-            let (nearest, rest) = paths::within(root, || paths::open_nearest(&volume.target))??;
-            ensure_visible(&paths::inside(root, &nearest)?.join(rest), covered)?;
-            return Ok(None);
-        }
-        opened => opened?,
-    };
+    let (target, missing) = paths::within(root, || paths::open_nearest(&volume.target))??;
+    if missing.components().next().is_some() {
+        // It will be made below the nearest directory that there is.
+        ensure_visible(&paths::inside(root, &target)?.join(missing), covered)?;
+        return Ok(None);
+    }
     let path = path_below(root, &target, covered)?;
     // A bind mount covers a directory with a directory, and a file with a file.
     match (is_directory(&volume.source), path.is_dir()) {

@@ -24,7 +24,7 @@ struct Row {
     name: &'static str,
     title: &'static str,
     package: &'static str,
-    page: &'static str,
+    pages: &'static [&'static str],
     builds_on: Option<Chapter>,
     is_typed: bool,
 }
@@ -35,7 +35,7 @@ chapters! {
         name: "1",
         title: "Chapter 1: a process in namespaces of its own",
         package: "ch01_run",
-        page: "ch01-run",
+        pages: &["ch01-run"],
         builds_on: None,
         is_typed: true,
     }
@@ -45,7 +45,7 @@ chapters! {
         name: "2",
         title: "Chapter 2: limits",
         package: "ch02_cgroups",
-        page: "ch02-cgroups",
+        pages: &["ch02-cgroups"],
         builds_on: Some(Chapter::Run),
         is_typed: true,
     }
@@ -55,7 +55,7 @@ chapters! {
         name: "3",
         title: "Chapter 3: a root of its own",
         package: "ch03_pivot_root",
-        page: "ch03-pivot-root",
+        pages: &["ch03-pivot-root"],
         builds_on: Some(Chapter::Cgroups),
         is_typed: true,
     }
@@ -65,7 +65,7 @@ chapters! {
         name: "4-aufs",
         title: "Chapter 4 with aufs: a writable layer",
         package: "ch04_aufs",
-        page: "ch04-aufs",
+        pages: &["ch04-aufs"],
         builds_on: Some(Chapter::PivotRoot),
         is_typed: false,
     }
@@ -75,7 +75,7 @@ chapters! {
         name: "4",
         title: "Chapter 4 with overlayfs: a writable layer",
         package: "ch04_overlay",
-        page: "ch04-overlay",
+        pages: &["ch04-overlay"],
         builds_on: Some(Chapter::PivotRoot),
         is_typed: true,
     }
@@ -85,7 +85,7 @@ chapters! {
         name: "5",
         title: "Chapter 5: volumes",
         package: "ch05_volumes",
-        page: "ch05-volumes",
+        pages: &["ch05-volumes"],
         builds_on: Some(Chapter::Overlay),
         is_typed: true,
     }
@@ -119,9 +119,19 @@ impl Chapter {
         self.row().package
     }
 
-    /// Its page of the book: the name of a file in `book/src/`, without `.md`.
+    /// The first of its pages.
     pub const fn page(self) -> &'static str {
-        self.row().page
+        self.row().pages[0]
+    }
+
+    /// Its pages of the book, in their order: each the name of a file in `book/src/`, without `.md`.
+    pub const fn pages(self) -> &'static [&'static str] {
+        self.row().pages
+    }
+
+    /// The chapter that this is a page of.
+    pub fn of_page(name: &str) -> Option<Chapter> {
+        Chapter::ALL.into_iter().find(|chapter| chapter.pages().contains(&name))
     }
 
     /// The chapter that this one takes up, and whose `main.rs` its own is a change of.
@@ -190,14 +200,29 @@ mod tests {
             let manifest = repository().join("chapters").join(chapter.package()).join("Cargo.toml");
             let manifest = fs::read_to_string(&manifest).unwrap_or_else(|e| panic!("{manifest:?}: {e}"));
             assert!(manifest.contains(&format!("\nname = {:?}\n", chapter.package())), "{manifest}");
-            let page = repository().join("book/src").join(format!("{}.md", chapter.page()));
-            assert!(page.is_file(), "there is no {page:?}");
-            let place = summary.find(&format!("]({}.md)", chapter.page()));
-            places.push(place.unwrap_or_else(|| panic!("SUMMARY.md does not list {}", chapter.page())));
+            for name in chapter.pages() {
+                let page = repository().join("book/src").join(format!("{name}.md"));
+                assert!(page.is_file(), "there is no {page:?}");
+                let place = summary.find(&format!("]({name}.md)"));
+                places.push(place.unwrap_or_else(|| panic!("SUMMARY.md does not list {name}")));
+                assert_eq!(Chapter::of_page(name), Some(chapter), "{name} is a page of another chapter too");
+            }
             assert!(chapter.builds_on().is_none_or(|earlier| earlier < chapter), "{chapter:?}");
             assert_eq!(chapter.name().parse(), Ok(chapter));
         }
         assert!(places.is_sorted(), "SUMMARY.md has another order");
+    }
+
+    /// Without a row nobody would look at it.
+    #[test]
+    fn every_page_of_a_chapter_is_in_a_row() {
+        let summary = fs::read_to_string(repository().join("book/src/SUMMARY.md")).unwrap();
+        let names = summary.split("](").skip(1).filter_map(|rest| Some(rest.split_once(".md)")?.0));
+        let is_chapter =
+            |name: &&str| name.starts_with("ch") && name[2..].starts_with(|c: char| c.is_numeric());
+        for name in names.filter(is_chapter) {
+            assert!(Chapter::of_page(name).is_some(), "SUMMARY.md has {name}, and chapter.rs has not");
+        }
     }
 
     #[test]

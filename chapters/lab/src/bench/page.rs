@@ -223,44 +223,51 @@ impl Report {
     pub(crate) fn page(&self) -> String {
         let mut page = String::from(
             "# Benchmark\n\n<!-- Made by `cargo lab bench --page`; do not edit it by hand. -->\n\n\
-             How fast is the container that you wrote?\n\
-             This page was made by `cargo lab bench --page`, in one run on one machine: every number and every bar below was \
-             measured there.\n\
-             Numbers of another machine will differ; their ratios differ less.\n\n",
+             How fast is the container you wrote?\n",
+        );
+        if let Some(answer) = self.answer() {
+            let _ = writeln!(page, "{answer}\n");
+        }
+        for (name, plot) in self.plots() {
+            if name == "start" {
+                figure(&mut page, &plot, "Medians; the line is from the first to the third quartile.");
+            }
+        }
+        page.push_str(
+            "If that's all you wanted to know, read no further: the rest is for people who doubt it, and for people who want to \
+             make it faster.\n\n\
+             `cargo lab bench --page` made this page, in one run on one machine; every number and every bar was measured there.\n\
+             Your numbers will differ; their ratios will differ less.\n\n",
         );
         page.push_str("| | |\n|---|---|\n");
         for (name, value) in &self.machine {
             let _ = writeln!(page, "| {name} | {value} |");
         }
         page.push_str(
-            "\nThe yardstick is `floor`, a C program of some 200 lines \
+            "\nThe yardstick is `floor`, a C program of about 200 lines \
              ([floor.c](https://github.com/containers-by-hand/containers-by-hand/blob/main/chapters/lab/bench/floor.c)).\n\
              It asks the kernel for five namespaces, a memory cgroup, an overlay, a root, `/proc` and `/dev`, starts \
-             the command, and clears up; it does nothing else, so it is about as fast as this can be.\n\
-             What a chapter takes beyond it is the price of our own code: of a command line, of errors that say what \
-             happened, and of all the care that the floor does not take.\n",
+             the command, and clears up. It does nothing else, so it's about as fast as this can be.\n\
+             Whatever a chapter takes beyond it is the price of our own code: of a command line, of errors that say what \
+             happened, and of all the care that the floor doesn't take.\n",
         );
         let _ = writeln!(
             page,
-            "The second floor makes every step of chapter {} in C too, such as looking for the cgroup tree, locking, and closing \
-             descriptors; what is left between that one and `{}` is Rust, its libraries and our style.",
+            "The second floor takes every step of chapter {} in C too, such as looking for the cgroup tree, locking, and closing \
+             descriptors. What's left between that one and `{}` is Rust, its libraries and our style.",
             FLOOR.name(),
             FLOOR.package()
         );
         page.push_str(
-            "One of these steps saves time where much waits to be written to the disk, and the first floor does not have it: a \
-             [volatile overlay](ch04-overlay.md#nothing-for-the-disk). It has two directories and a file more to remove.\n\n\
+            "One of these steps saves time when a lot waits to be written to the disk, and the first floor doesn't have it: a \
+             [volatile overlay](ch04-overlay.md#nothing-for-the-disk). In return there are two more directories and a file to \
+             remove.\n\n\
              ## Starting and ending a container\n\n\
              Each contender runs `/bin/true` in the same image, with the same five namespaces, and with a limit of 100 MB of \
              memory where it can have one.\n\
-             All of them are mixed in random order: the kernel takes a network namespace down after the process has ended, \
-             which slows down whatever comes next, and in a fixed order that would always be the same one.\n\n",
+             All of them run in random order. The kernel takes a network namespace down after the process has ended, \
+             which slows down whatever comes next; in a fixed order that would always be the same contender.\n\n",
         );
-        for (name, plot) in self.plots() {
-            if name == "start" {
-                figure(&mut page, &plot, "Medians; the line is from the first to the third quartile.");
-            }
-        }
         for (series, (pause, summaries)) in self.times.iter().enumerate() {
             let _ = writeln!(
                 page,
@@ -284,7 +291,7 @@ impl Report {
         for reason in &self.missing {
             let _ = writeln!(page, "- Not measured: {}.", reason.trim_end_matches('.'));
         }
-        page.push_str("\n### What was aimed at\n\n| | |\n|---|---|\n");
+        page.push_str("\n### What we aimed at\n\n| | |\n|---|---|\n");
         for (target, reached) in self.targets() {
             let _ = writeln!(page, "| {target} | {} |", said(reached));
         }
@@ -294,23 +301,38 @@ impl Report {
             let _ = writeln!(page, "\n## Building\n\n{}", cost_line(cost));
         }
         page.push_str(
-            "\n## Do it yourself\n\n`cargo lab bench` measures your machine in some minutes; `cargo lab bench --runs 10` in \
+            "\n## Do it yourself\n\n`cargo lab bench` measures your machine in a few minutes; `cargo lab bench --runs 10` in \
              seconds.\nWith `--steps`, `--scale` and `--build` it does more, and with `--programs DIR` it measures other \
-             programs than the repository's own.\nThe numbers are then in `target/bench/`, as JSON and as drawings.\n",
+             programs than the repository's own.\nYou'll find the numbers in `target/bench/`, as JSON and as drawings.\n",
         );
         page
+    }
+
+    /// What most readers want to know.
+    fn answer(&self) -> Option<String> {
+        let (pause, summaries) = self.times.last()?;
+        let median = |name: &str| {
+            let index = self.contenders.iter().position(|one| one.name == name)?;
+            Some(summaries[index].median)
+        };
+        let (ours, floor, runc) = (median(FLOOR.package())?, median("floor")?, median("runc")?);
+        Some(format!(
+            "It starts, runs a command that does nothing, and is gone after {ours:.1} ms. A C program that does only what can't \
+             be left out takes {floor:.1} ms, and runc takes {runc:.1} ms (medians, {}).",
+            apart(*pause).to_lowercase()
+        ))
     }
 
     fn page_of_steps(&self, page: &mut String) {
         let Some(steps) = &self.steps else { return };
         page.push_str(
             "\n## Where the time goes\n\n\
-             strace(1) tells when each system call begins; the time until the next one counts for the step that it belongs to.\n\
+             strace(1) shows when each system call begins; the time until the next one counts for the step it belongs to.\n\
              Only what everyone waits for counts: the parent until it waits, then the child until it has ended, then the \
              parent again.\n\
-             strace stops the process twice in every call, which makes all of this several times slower, and worst where there are \
+             strace stops the process twice in every call, which makes everything several times slower, and worst where there are \
              many short calls (`start`, `/proc, /dev`).\n\
-             So compare programs step by step here, and take the whole from the tables above.\n\n",
+             So compare programs step by step here, but take the totals from the tables above.\n\n",
         );
         for (name, plot) in self.plots() {
             if name == "steps" {
@@ -326,7 +348,7 @@ impl Report {
             page,
             "\nThe longest single call is clone(2), and most of that is the network namespace: making one and nothing else takes \
              {:.2} ms here, without strace.\n`end` is what the kernel does between the command's exit and the moment when the \
-             parent hears of it, and the end of the parent itself.",
+             parent hears about it, and the end of the parent itself.",
             self.network
         );
     }
@@ -335,9 +357,9 @@ impl Report {
         let Some(figures) = &self.scale else { return };
         page.push_str(
             "\n## More of everything\n\n\
-             Where both are timed, our runs and the floor's take turns, so that whatever the machine does meanwhile happens to both.\n\
-             For a hundred at once the second floor is the yardstick: it makes and removes the same directories, those of the \
-             volatile overlay among them. The first floor has fewer, and so is ahead of both.\n",
+             Where both are timed, our runs and the floor's take turns, so whatever else the machine does happens to both.\n\
+             For a hundred at once the second floor is the yardstick, because it makes and removes the same directories, those of \
+             the volatile overlay included. The first floor has fewer, so it's ahead of both.\n",
         );
         let _ = writeln!(page, "\n| | {} | floor | aim | |\n|---|---|---|---|---|", Chapter::LAST.package());
         for figure in figures {
@@ -370,7 +392,7 @@ fn colour(one: &Contender) -> usize {
 
 fn cost_line(cost: &Cost) -> String {
     format!(
-        "Chapter {0} and all that it needs are {1} crates, ours among them; with the lab, the book and the tests there are {2}.\n\
+        "Chapter {0} and everything it needs are {1} crates, ours included; with the lab, the book and the tests there are {2}.\n\
          Built from nothing, without downloading, chapter {0} takes {3:.0} s, and {4:.0} s with `--release`.",
         Chapter::LAST.name(),
         cost.crates_of_last,

@@ -26,8 +26,8 @@ impl Book {
     /// Reads the chapters' pages. One that is not there yet has no sections.
     pub(crate) fn read() -> Book {
         let mut sections = HashMap::new();
-        for chapter in Chapter::ALL {
-            let page = format!("book/src/{}.md", chapter.page());
+        for name in Chapter::ALL.into_iter().flat_map(Chapter::pages) {
+            let page = format!("book/src/{name}.md");
             let text = fs::read_to_string(repository().join(&page)).unwrap_or_default();
             add(&page, &text, &mut sections);
         }

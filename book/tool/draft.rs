@@ -1,0 +1,129 @@
+//! A learner's crate as text, changed by someone who does what the captions say, and nothing that they do not say.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use anyhow::{Context, Result, ensure};
+use items::source::{Kind, Lines, Part, Source};
+use items::typed::Step;
+use items::written::{Group, Place};
+
+/// The files that chapters bring, by their paths in the crate: of `main.rs` the part above the template's mark, of
+/// `lib.rs` what is below its head.
+#[derive(Debug, Clone, Default)]
+pub struct Draft(pub BTreeMap<String, String>);
+
+impl Draft {
+    /// Types a block.
+    pub fn apply(&mut self, step: &Step, source: &Source) -> Result<()> {
+        for name in &step.gone {
+            let text = self.0.get_mut(&step.file).with_context(|| format!("no {}", step.file))?;
+            let there = Source::parse(&step.file, text)?;
+            let range = whole(found(&there, name)?);
+            *text = spliced(text, range, "");
+        }
+        for group in &step.groups {
+            let text = self.0.entry(step.file.clone()).or_default();
+            *text = put(&step.file, text, group, source)?;
+        }
+        Ok(())
+    }
+}
+
+/// The file with these parts in their place.
+fn put(file: &str, text: &str, group: &Group, source: &Source) -> Result<String> {
+    // A learner's own lib.rs has docs already.
+    let is_typed = |part: &&Part| file != "src/lib.rs" || part.kind != Kind::Docs;
+    let parts: Vec<_> = group.parts.iter().map(|index| &source.parts[*index]).filter(is_typed).collect();
+    let lines: Lines = parts.iter().flat_map(|part| part.framed()).collect();
+    let new = source.text(&lines);
+    // A member goes into an `impl` that is there, without one of its own around it.
+    let members: Lines = parts.iter().flat_map(|part| part.lines.clone()).collect();
+    let count = text.lines().count();
+    let there = || Source::parse(file, text);
+    let at = |at: usize, new: &str| Ok(spliced(text, at..at, new));
+    let member = |block: &str, name: &str| {
+        let named = format!("{}::{name}", block.strip_prefix("impl ").unwrap_or(block));
+        Ok::<_, anyhow::Error>(found(&there()?, &named)?.lines.clone())
+    };
+    match &group.place {
+        Place::OnceMore => Ok(text.to_string()),
+        Place::NewFile => {
+            ensure!(text.is_empty(), "{file} is not new");
+            Ok(new)
+        }
+        Place::Whole => Ok(new),
+        Place::Same(_) => replaced(file, text, &parts, source),
+        Place::Top => at(0, &new),
+        Place::End => at(count, &new),
+        Place::Uses => {
+            let there = there()?;
+            let uses = there.parts.iter().filter(|part| part.kind != Kind::Item).map(|part| part.lines.end);
+            at(uses.max().unwrap_or(0), &new)
+        }
+        Place::After(name) => at(whole(found(&there()?, name)?).end, &new),
+        Place::Above(name) => at(whole(found(&there()?, name)?).start, &new),
+        Place::In(block, name) => at(member(block, name)?.end, &source.text(&members)),
+        Place::InAbove(block, name) => at(member(block, name)?.start, &source.text(&members)),
+    }
+}
+
+/// Parts take the place of those of the same name; the lines above the first item, that of all of these.
+fn replaced(file: &str, text: &str, parts: &[&Part], source: &Source) -> Result<String> {
+    let mut text = text.to_string();
+    let is_head = |part: &&&Part| part.kind != Kind::Item;
+    if parts.iter().any(|part| part.kind == Kind::Docs) {
+        let lines: Lines = parts.iter().filter(is_head).flat_map(|part| part.lines.clone()).collect();
+        let there = Source::parse(file, &text)?;
+        let head = there.parts.iter().filter(|part| part.kind != Kind::Item).map(|part| part.lines.end).max();
+        text = spliced(&text, 0..head.unwrap_or(0), &source.text(&lines));
+    }
+    let has_head = parts.iter().any(|part| part.kind == Kind::Docs);
+    for part in parts.iter().filter(|part| !has_head || part.kind == Kind::Item) {
+        let there = Source::parse(file, &text)?;
+        let lines: Lines = part.lines.clone().collect();
+        text = spliced(&text, found(&there, part.name())?.lines.clone(), &source.text(&lines));
+    }
+    Ok(text)
+}
+
+/// The part that a caption names: where there are several, someone who reads on takes the last.
+fn found<'a>(there: &'a Source, name: &str) -> Result<&'a Part> {
+    let is_called = |part: &&Part| part.names.iter().any(|own| own == name);
+    there.parts.iter().rfind(is_called).with_context(|| format!("{} has no `{name}` yet", there.path))
+}
+
+/// A part's lines, with the `impl` around it.
+fn whole(part: &Part) -> Range<usize> {
+    match &part.frame {
+        Some([open, close]) => open.start..close.end,
+        None => part.lines.clone(),
+    }
+}
+
+/// The text with other lines in the place of some, and empty ones around them.
+fn spliced(text: &str, range: Range<usize>, new: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    let (before, after) = (lines[..range.start].join("\n"), lines[range.end..].join("\n"));
+    let parts = [before.trim_end(), new.trim_end(), after.trim_matches('\n')];
+    let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join("\n\n") + "\n"
+}
+
+/// What counts when two files are compared: the lines in their order, but the `use` lines in any, and no empty ones.
+pub fn compared(file: &str, text: &str) -> Result<String> {
+    let source = Source::parse(file, text)?;
+    let is_use =
+        |index: usize| source.parts.iter().any(|part| part.kind == Kind::Use && part.lines.contains(&index));
+    let (uses, rest): (Vec<_>, Vec<_>) = (0..source.lines.len()).partition(|index| is_use(*index));
+    let text = |indexes: Vec<usize>| {
+        let lines = indexes.into_iter().map(|index| source.lines[index].clone());
+        lines.filter(|line| !line.trim().is_empty()).collect::<Vec<_>>()
+    };
+    let (mut uses, mut rest) = (text(uses), text(rest));
+    uses.sort();
+    if file == "src/lib.rs" {
+        rest.sort(); // the order of modules is for those who read them
+    }
+    Ok(uses.into_iter().chain(rest).map(|line| line + "\n").collect())
+}
