@@ -9,7 +9,7 @@ use lab::Chapter;
 use pikchr::{Pikchr, PikchrFlags};
 use similar::TextDiff;
 
-use crate::{measure, repo};
+use crate::{learner, measure, repo};
 
 /// Colours that drawings may name. Pikchr only knows numbers, so each gets one and is put back afterwards.
 const COLOURS: [(&str, u8, &str); 6] = [
@@ -37,9 +37,32 @@ pub fn all() -> Result<BTreeMap<PathBuf, Result<String>>> {
         let (earlier, chapter) = (earlier.package(), chapter.package());
         files.insert(repo::pages().join(format!("diffs/{chapter}.diff")), diff(earlier, chapter));
     }
-    let pages = measure::timed(&measure::all()?)?;
-    files.extend(pages.into_iter().map(|page| (page.path.clone(), Ok(page.text()))));
+    files.insert(repo::root().join("chapters/lab/stops.txt"), stops());
+    match measure::all().and_then(|measures| measure::timed(&measures)) {
+        Ok(pages) => files.extend(pages.into_iter().map(|page| (page.path.clone(), Ok(page.text())))),
+        Err(error) => drop(files.insert(repo::pages(), Err(error.context("measuring the pages")))),
+    }
     Ok(files)
+}
+
+/// The stops of all pages, for the lab.
+fn stops() -> Result<String> {
+    let mut text = "# Made by `cargo run -p book -- make` from the marks of the pages: chapter, stop, page, heading, checks.\n".to_string();
+    for chapter in Chapter::typed() {
+        text += &format!("\n# {}\n", chapter.title());
+        for stop in learner::stops(chapter)? {
+            let heading = stop.heading.text.replace('|', "/");
+            let line = format!(
+                "{} | {} | {} | {heading} | {}",
+                chapter.name(),
+                stop.number,
+                stop.page,
+                stop.ids.join(" ")
+            );
+            text += &format!("{}\n", line.trim_end());
+        }
+    }
+    Ok(text)
 }
 
 /// Files where generated ones belong that nothing generates.

@@ -1,7 +1,5 @@
 //! What the rules look at in a Markdown file: prose, headings, links.
 
-use std::collections::HashMap;
-
 use crate::page::Page;
 
 /// A heading.
@@ -86,7 +84,7 @@ pub fn code(page: &Page) -> Vec<String> {
 
 /// The headings, with the ids that mdBook gives them (GitHub gives the same).
 pub fn headings(page: &Page) -> Vec<Heading> {
-    let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut ids = lab::Ids::default();
     let blocks = page.blocks();
     let mut headings = Vec::new();
     for (index, line) in page.lines.iter().enumerate() {
@@ -98,16 +96,8 @@ pub fn headings(page: &Page) -> Vec<Heading> {
             continue;
         };
         let text = plain(text.trim());
-        let kept = text.chars().filter_map(|c| match c {
-            c if c.is_whitespace() => Some('-'),
-            c if c.is_alphanumeric() || c == '_' || c == '-' => Some(c),
-            _ => None,
-        });
-        let id: String = kept.collect::<String>().to_lowercase();
-        let count = seen.entry(id.clone()).or_insert(0);
-        let unique = if *count == 0 { id } else { format!("{id}-{count}") };
-        *count += 1;
-        headings.push(Heading { level, text, id: unique, line: index });
+        let id = ids.next(&text);
+        headings.push(Heading { level, text, id, line: index });
     }
     headings
 }

@@ -24,12 +24,14 @@ pub fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
 }
 
-/// Writes a file if that changes it. It is the repository's owner's, whoever runs this.
+/// Writes a file if that changes it. In the repository it is its owner's, whoever runs this; elsewhere that of the
+/// directory's owner.
 pub fn write(path: &Path, text: &str) -> Result<()> {
     if fs::read_to_string(path).is_ok_and(|old| old == text) {
         return Ok(());
     }
-    lab::as_owner(&root(), || {
+    let owners = if path.starts_with(root()) { root() } else { path.to_path_buf() };
+    lab::as_owner(&owners, || {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
         }

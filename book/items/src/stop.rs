@@ -39,7 +39,8 @@ fn band(chapter: &str, number: usize, ids: &str) -> String {
     };
     format!(
         "<div class=\"stop\" id=\"stop-{number}\">\n\
-         <p><strong>Stop {number}.</strong> Your crate runs. Try it: <code>cargo run -- run sh</code></p>\n\
+         <p>Stop {number}</p>\n\
+         <p>Your crate runs. Try it: <code>cargo run -- run sh</code></p>\n\
          {graded}\
          <p><small>Stuck? <code>{checkpoint}</code> writes the crate as it is here.</small></p>\n\
          </div>"

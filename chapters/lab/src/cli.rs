@@ -10,7 +10,7 @@ use clap::Parser;
 use crate::bench;
 use crate::chapter::Chapter;
 use crate::checks::by_id;
-use crate::grader::{command, doctor, hint, new, one, report, watch};
+use crate::grader::{checkpoint, command, doctor, hint, new, one, reading, report, watch};
 
 #[derive(Parser)]
 #[command(name = "cargo lab", bin_name = "cargo lab")]
@@ -25,6 +25,10 @@ enum Cli {
     Watch(command::Arguments),
     /// What to think about for a check, and with 2 what to do
     Hint(hint::Arguments),
+    /// Write the crate as it is at a stop of the book, for when you're stuck
+    Checkpoint(checkpoint::Arguments),
+    /// Make the book from this checkout, and open a page
+    Book(reading::Arguments),
     /// Grade many submissions, and make a table
     Report(report::Arguments),
     /// Measure how fast containers start and end, and compare
@@ -66,6 +70,8 @@ fn carry_out(cli: &Cli) -> Result<ExitCode> {
         Cli::Check(arguments) => command::check(arguments),
         Cli::Watch(arguments) => watch::watch(arguments),
         Cli::Hint(arguments) => hint::hint(arguments),
+        Cli::Checkpoint(arguments) => checkpoint::checkpoint(arguments),
+        Cli::Book(arguments) => reading::book(arguments),
         Cli::Report(arguments) => report::report(arguments),
         Cli::Bench(arguments) => bench::bench(arguments),
         Cli::OneCheck(told) => Ok(match by_id(&told.id) {

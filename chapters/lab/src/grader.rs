@@ -5,6 +5,7 @@
 
 pub(crate) mod book;
 pub(crate) mod caller;
+pub(crate) mod checkpoint;
 pub(crate) mod cell;
 pub(crate) mod command;
 pub(crate) mod doctor;
@@ -13,9 +14,11 @@ pub(crate) mod hint;
 pub(crate) mod interrupt;
 pub(crate) mod new;
 pub(crate) mod one;
+pub(crate) mod reading;
 pub(crate) mod report;
 pub(crate) mod sandbox;
 pub(crate) mod show;
+pub(crate) mod stops;
 pub(crate) mod suite;
 pub(crate) mod verdict;
 pub(crate) mod watch;

@@ -7,13 +7,18 @@ use std::fs;
 use crate::chapter::{Chapter, repository};
 use crate::checks::check::Check;
 
+/// Where the book is to be read. Its text in the repository has names in the place of the code.
+pub const ADDRESS: &str = "https://containers-by-hand.github.io/containers-by-hand/";
+
 /// A section of the book.
 #[derive(Debug, Clone)]
 pub(crate) struct Section {
-    /// From the top of the repository.
+    /// The name of its page.
     pub(crate) page: String,
     /// Its heading, or nothing for the whole page.
     pub(crate) heading: String,
+    /// By what links reach it.
+    id: String,
     /// Sections are met in this order.
     position: usize,
 }
@@ -22,22 +27,27 @@ pub(crate) struct Section {
 #[derive(Debug, Default)]
 pub(crate) struct Book(HashMap<String, Section>);
 
+/// The address of a page.
+pub(crate) fn address(page: &str) -> String {
+    format!("{ADDRESS}{page}.html")
+}
+
 impl Book {
     /// Reads the chapters' pages. One that is not there yet has no sections.
     pub(crate) fn read() -> Book {
         let mut sections = HashMap::new();
         for name in Chapter::ALL.into_iter().flat_map(Chapter::pages) {
-            let page = format!("book/src/{name}.md");
-            let text = fs::read_to_string(repository().join(&page)).unwrap_or_default();
-            add(&page, &text, &mut sections);
+            let path = repository().join(format!("book/src/{name}.md"));
+            add(name, &fs::read_to_string(path).unwrap_or_default(), &mut sections);
         }
         Book(sections)
     }
 
     pub(crate) fn section(&self, check: &Check) -> Section {
         let whole = || Section {
-            page: format!("book/src/{}.md", check.since.page()),
+            page: check.since.page().to_string(),
             heading: String::new(),
+            id: String::new(),
             position: usize::MAX,
         };
         let exercise = check.exercise.map(|name| format!("exercise {name}"));
@@ -51,27 +61,48 @@ impl Book {
 }
 
 impl std::fmt::Display for Section {
+    /// Its address.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.heading.as_str() {
-            "" => f.write_str(&self.page),
-            heading => write!(f, "{}, \"{heading}\"", self.page),
-        }
+        f.write_str(&address(&self.page))?;
+        if self.id.is_empty() { Ok(()) } else { write!(f, "#{}", self.id) }
+    }
+}
+
+/// The ids that mdBook gives a page's headings: [`Ids::next`] for each in its order.
+#[derive(Debug, Default)]
+pub struct Ids(HashMap<String, usize>);
+
+impl Ids {
+    /// The id of the next heading, given without the marks of code, emphasis and links.
+    pub fn next(&mut self, heading: &str) -> String {
+        let kept = heading.chars().filter_map(|c| match c {
+            c if c.is_whitespace() => Some('-'),
+            c if c.is_alphanumeric() || c == '_' || c == '-' => Some(c),
+            _ => None,
+        });
+        let id: String = kept.collect::<String>().to_lowercase();
+        let count = self.0.entry(id.clone()).or_insert(0);
+        let unique = if *count == 0 { id } else { format!("{id}-{count}") };
+        *count += 1;
+        unique
     }
 }
 
 fn add(page: &str, text: &str, sections: &mut HashMap<String, Section>) {
-    let (mut heading, mut in_code) = (String::new(), false);
+    let (mut heading, mut id, mut in_code) = (String::new(), String::new(), false);
+    let mut ids = Ids::default();
     for line in text.lines() {
         in_code ^= line.starts_with("```");
         if !in_code && line.starts_with('#') {
-            heading = line.trim_start_matches('#').trim().replace('`', "");
+            heading = line.trim_start_matches('#').trim().replace(['`', '*'], "");
+            id = ids.next(&heading);
         }
         for (mark, prefix) in [("<!-- checks:", ""), ("<!-- exercise:", "exercise ")] {
             let marked = line.trim().strip_prefix(mark).and_then(|rest| rest.strip_suffix("-->"));
-            for id in marked.unwrap_or_default().split_whitespace() {
-                let position = sections.len();
-                let section = Section { page: page.to_string(), heading: heading.clone(), position };
-                sections.entry(format!("{prefix}{id}")).or_insert(section);
+            for name in marked.unwrap_or_default().split_whitespace() {
+                let (position, page) = (sections.len(), page.to_string());
+                let section = Section { page, heading: heading.clone(), id: id.clone(), position };
+                sections.entry(format!("{prefix}{name}")).or_insert(section);
             }
         }
     }
@@ -85,11 +116,11 @@ mod tests {
     fn a_check_belongs_to_the_heading_above() {
         let mut sections = HashMap::new();
         add(
-            "p.md",
-            "# Page\n## `pivot_root`\n```sh\n# no heading\n```\n<!-- checks: a b -->\n",
+            "p",
+            "# Page\n## `pivot_root` at work\n```sh\n# no heading\n```\n<!-- checks: a b -->\n",
             &mut sections,
         );
-        assert_eq!(sections["b"].to_string(), "p.md, \"pivot_root\"");
+        assert_eq!(sections["b"].to_string(), format!("{ADDRESS}p.html#pivot_root-at-work"));
         assert_eq!((sections["a"].position, sections.len()), (0, 2));
     }
 }

@@ -115,19 +115,24 @@ pub fn cargo_as_owner(directory: &Path) -> Result<Command> {
 
 /// cargo, to be run in `directory` as `user`, with the PATH that the caller has.
 pub(crate) fn cargo(directory: &Path, user: Option<&Caller>) -> Command {
+    program_as("cargo", directory, user)
+}
+
+/// A program, to be run in the same way.
+pub(crate) fn program_as(program: &str, directory: &Path, user: Option<&Caller>) -> Command {
     // .cargo/as-root hands it down, for sudo sets a PATH of its own.
     let mut path = env::var_os("LAB_PATH").or_else(|| env::var_os("PATH")).unwrap_or_default();
-    let mut cargo = Command::new("cargo");
+    let mut command = Command::new(program);
     if let Some(caller) = user {
         if let Some(user) = &caller.user {
-            cargo.env("HOME", &user.dir).env("USER", &user.name).env("LOGNAME", &user.name);
+            command.env("HOME", &user.dir).env("USER", &user.name).env("LOGNAME", &user.name);
             path = [path, user.dir.join(".cargo/bin").into()].join(&OsString::from(":"));
         }
         let caller = caller.clone();
         let become_them = move || caller.become_them().map_err(std::io::Error::other);
         // SAFETY: initgroups(3) reads files and takes memory, which is not safe in the child of a process with many
         // threads if one holds a lock at that moment. The C library takes care of its own locks over fork(2).
-        unsafe { cargo.pre_exec(become_them) };
+        unsafe { command.pre_exec(become_them) };
     }
     // What cargo set for the lab itself must not reach another cargo.
     for (name, _) in env::vars_os() {
@@ -135,20 +140,28 @@ pub(crate) fn cargo(directory: &Path, user: Option<&Caller>) -> Command {
         if text.starts_with("CARGO_PKG_")
             || ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO"].contains(&&*text)
         {
-            cargo.env_remove(&name);
+            command.env_remove(&name);
         }
     }
-    cargo.env("PATH", path).current_dir(directory).stdin(Stdio::null());
-    cargo
+    command.env("PATH", path).current_dir(directory).stdin(Stdio::null());
+    command
 }
 
 /// Builds the crate in `directory`, as the caller, or as its owner if root itself called; returns its one program.
 /// What cargo tells meanwhile goes to stderr: it may take a minute.
 pub(crate) fn build(directory: &Path, package: Option<&str>) -> Result<PathBuf> {
+    built(directory, package.map(|package| format!("--package={package}")).as_slice())
+}
+
+/// The same for one program of a workspace that has several in one package, or none of it.
+pub(crate) fn build_program(directory: &Path, name: &str) -> Result<PathBuf> {
+    built(directory, &[format!("--package={name}"), format!("--bin={name}")])
+}
+
+fn built(directory: &Path, which: &[String]) -> Result<PathBuf> {
     let user = user_for(directory)?;
     let mut cargo = cargo(directory, user.as_ref());
-    cargo.args(BUILD).args(SHOWN).stderr(Stdio::inherit());
-    cargo.args(package.map(|package| format!("--package={package}")));
+    cargo.args(BUILD).args(SHOWN).args(which).stderr(Stdio::inherit());
     let output = cargo.output().context("running cargo, which must be in PATH")?;
     ensure!(output.status.success(), "cargo build failed in {}", directory.display());
     program(&output.stdout)

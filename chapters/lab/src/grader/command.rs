@@ -14,9 +14,11 @@ use crate::grader::caller;
 use crate::grader::grade::{Plan, grade};
 use crate::grader::one::Limits;
 use crate::grader::show::{Json, Text};
+use crate::grader::stops::{self, Stop};
 use crate::machine::aufs;
 use crate::machine::host;
 use crate::machine::process::require_root;
+use crate::see::tell;
 
 /// What `check` and `watch` are told.
 #[derive(Debug, Clone, clap::Args)]
@@ -27,6 +29,9 @@ pub(crate) struct Arguments {
     /// The runtime: a program in any language, or the directory of a crate, which is built [default: the repository's own]
     #[arg(long, value_name = "PATH")]
     pub(crate) runtime: Option<PathBuf>,
+    /// Only what turns green at this stop of the chapter
+    #[arg(long, value_name = "N", conflicts_with_all = ["ids", "exercise"])]
+    pub(crate) stop: Option<usize>,
     /// Only these checks
     #[arg(value_name = "ID")]
     pub(crate) ids: Vec<String>,
@@ -50,6 +55,12 @@ const SOME_FAILED: u8 = 1;
 /// The whole of `cargo lab check`. An error means that the lab could not do its work.
 pub(crate) fn check(arguments: &Arguments) -> Result<ExitCode> {
     let chosen = chosen(arguments)?;
+    let stop = stop_of(arguments)?;
+    if let Some(stop) = stop.filter(|_| chosen.is_empty()) {
+        ensure!(!arguments.json, "no check turns green at stop {}", stop.number);
+        tell(&format!("{}Nothing turns green here: run your program, and see.\n", introduced(&stop)))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let runtime = runtime(arguments)?;
     graded(arguments, chosen, runtime)
 }
@@ -68,13 +79,25 @@ pub(crate) fn graded(
         graded
     } else {
         let book = Book::read();
-        let mut text = Text::new(&plan, &book, arguments.runtime.as_deref());
+        let stop = stop_of(arguments)?;
+        tell(&stop.as_ref().map(introduced).unwrap_or_default())?;
+        let mut text = Text::new(&plan, &book, arguments.runtime.as_deref(), stop);
         let graded = grade(&plan, &mut text)?;
         text.end(&graded);
         graded
     };
     let some_failed = graded.iter().any(|one| one.failure().is_some());
     Ok(if some_failed { ExitCode::from(SOME_FAILED) } else { ExitCode::SUCCESS })
+}
+
+/// The stop that is asked for.
+fn stop_of(arguments: &Arguments) -> Result<Option<Stop>> {
+    arguments.stop.map(|number| stops::stop(arguments.chapter, number)).transpose()
+}
+
+/// What a stop is.
+fn introduced(stop: &Stop) -> String {
+    format!("Stop {}: {}\n  {}\n", stop.number, stop.heading, stop.address())
 }
 
 /// How a runtime is graded.
@@ -121,6 +144,9 @@ pub(crate) fn chosen(arguments: &Arguments) -> Result<Vec<&'static Check>> {
             let hint = if like.is_empty() { String::new() } else { format!("; there are {}", listed(&like)) };
             bail!("chapter {} has no check {id:?}{hint}", chapter.name());
         }
+    }
+    if let Some(stop) = stop_of(arguments)? {
+        return Ok(all.into_iter().filter(|check| stop.ids.iter().any(|id| id == check.id)).collect());
     }
     // An exercise's check that is named is on by that.
     let named = |check: &&Check| arguments.ids.iter().any(|id| id == check.id);

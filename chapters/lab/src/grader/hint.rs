@@ -37,7 +37,7 @@ pub(crate) fn hint(arguments: &Arguments) -> Result<ExitCode> {
     let first = hints.first().context("this check has no hint")?;
     let more = if arguments.more || arguments.number == 2 {
         let second = hints.get(1).context("this check has no second hint")?;
-        format!("2. {second}\n\nRead {}.", Book::read().section(check))
+        format!("2. {second}\n\nRead: {}", Book::read().section(check))
     } else {
         format!("\nMore: cargo lab hint {id} 2")
     };

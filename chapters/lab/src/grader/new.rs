@@ -3,12 +3,13 @@
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::chapter::Chapter;
+use crate::grader::book::{ADDRESS, address};
 use crate::grader::caller::Caller;
 use crate::see::{quoted, tell};
 
@@ -37,6 +38,17 @@ pub(crate) fn new(Arguments { path }: &Arguments) -> Result<ExitCode> {
     if let Some(caller) = Caller::by_sudo()? {
         caller.become_them()?;
     }
+    make(path)?;
+    let path = path.canonicalize()?;
+    tell(&format!("{} is a crate of your own, and compiles.\n", path.display()))?;
+    tell(&format!("  read:  {}\n", address(Chapter::Run.page())))?;
+    tell(&format!("  try:   cd {} && cargo run -- run sh\n", quoted(&path)))?;
+    tell(&format!("  check: cargo lab check 1 --runtime {}\n", quoted(&path)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the crate into a directory that does not exist yet.
+pub(crate) fn make(path: &Path) -> Result<()> {
     ensure!(!fs::exists(path).unwrap_or(true), "{} is there already", path.display());
     for (name, text, program) in FILES {
         let file = path.join(name);
@@ -51,16 +63,12 @@ pub(crate) fn new(Arguments { path }: &Arguments) -> Result<ExitCode> {
             fs::set_permissions(&file, Permissions::from_mode(0o755))?;
         }
     }
-    let path = path.canonicalize()?;
-    tell(&format!("{} is a crate of your own, and compiles.\n", path.display()))?;
-    tell("  open:  book/src/ch01-run.md, and write what it shows\n")?;
-    tell(&format!("  try:   cd {} && cargo run -- run sh\n", quoted(&path)))?;
-    tell(&format!("  check: cargo lab check 1 --runtime {}\n", quoted(&path)))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// A file of the template as a learner gets it: for each chapter that is typed, a copy of the lines with `CHAPTER`.
 pub fn filled_in(text: &str) -> String {
+    let text = text.replace("BOOK/", ADDRESS);
     let lines = text.split_inclusive('\n').flat_map(|line| {
         if line.contains("CHAPTER") {
             Chapter::typed().map(|chapter| line.replace("CHAPTER", chapter.package())).collect()
@@ -73,6 +81,15 @@ pub fn filled_in(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_template_knows_where_the_book_is() {
+        for text in [include_str!("../../template/README.md"), include_str!("../../template/src/main.rs")] {
+            assert!(text.contains("BOOK/ch01-run.html") && !text.contains(".md"), "{text}");
+            let filled = super::filled_in(text);
+            assert!(filled.contains("https://") && !filled.contains("BOOK"), "{filled}");
+        }
+    }
+
     /// The learner's crates are the book's, in its versions.
     #[test]
     fn the_manifest_is_the_workspace_s() {

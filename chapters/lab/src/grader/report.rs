@@ -69,6 +69,7 @@ pub(crate) fn report(arguments: &Arguments) -> Result<ExitCode> {
         runtime: None,
         ids: arguments.only.clone(),
         exercise: arguments.exercise.clone(),
+        stop: None,
         json: false,
         jobs: arguments.jobs,
         limit: arguments.limit,

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::chapter::Chapter;
 use crate::grader::book::{Book, Section};
 use crate::grader::grade::{Plan, Watcher};
+use crate::grader::stops::{self, Stop};
 use crate::grader::verdict::{Graded, Verdict};
 use crate::see::{Failure, quoted};
 
@@ -29,6 +30,8 @@ pub(crate) struct Text<'a> {
     book: &'a Book,
     /// The runtime as it was named: of a crate's directory, which is built anew each time, not the program in it.
     named: Option<&'a Path>,
+    /// What is graded, if that is a stop.
+    stop: Option<Stop>,
     colours: bool,
     terminal: bool,
     chapter: Option<Chapter>,
@@ -38,10 +41,16 @@ pub(crate) struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    pub(crate) fn new(plan: &'a Plan, book: &'a Book, named: Option<&'a Path>) -> Text<'a> {
+    pub(crate) fn new(
+        plan: &'a Plan,
+        book: &'a Book,
+        named: Option<&'a Path>,
+        stop: Option<Stop>,
+    ) -> Text<'a> {
         let terminal = stdout().is_terminal();
         let colours = terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Text { plan, book, named, colours, terminal, chapter: None, began: Instant::now(), progress: false }
+        let (chapter, began, progress) = (None, Instant::now(), false);
+        Text { plan, book, named, stop, colours, terminal, chapter, began, progress }
     }
 
     fn coloured(&self, colour: u8, text: &str) -> String {
@@ -90,7 +99,8 @@ impl<'a> Text<'a> {
         words += &format!(" ({:.0} s)\n", self.began.elapsed().as_secs_f64());
         let red = graded.iter().filter(|one| one.failure().is_some());
         if let Some(first) = self.book.first(red.map(|one| one.check)) {
-            if failed >= passed {
+            // At a stop, all but a few things are there.
+            if failed >= passed && self.stop.is_none() {
                 words += "\nSo much red is how it begins: nothing is written yet, or it does not hang together yet. Each check is one\n\
                           thing to get right, and many turn green together.\n";
             }
@@ -98,6 +108,19 @@ impl<'a> Text<'a> {
             words += &format!("  read: {}\n", self.book.section(first));
             let runtime = self.named.map_or_else(String::new, |path| format!("--runtime {} ", quoted(path)));
             words += &format!("  then: cargo lab check {} {runtime}{}\n", self.plan.chapter.name(), first.id);
+        }
+        match &self.stop {
+            Some(stop) if failed > 0 => {
+                let (chapter, number) = (stop.chapter.name(), stop.number);
+                words += &format!("  stuck? cargo lab checkpoint {chapter} --stop {number} PATH\n");
+            }
+            Some(stop) => {
+                if let Some(next) = stops::next(stop) {
+                    words +=
+                        &format!("\nOn to stop {}: {}\n  {}\n", next.number, next.heading, next.address());
+                }
+            }
+            None => {}
         }
         self.print(&words);
     }
@@ -193,7 +216,7 @@ fn as_json(graded: &Graded, section: &Section) -> Value {
         "says": check.says,
         "seconds": rounded(graded.seconds),
         "left": graded.left,
-        "page": section.page,
+        "page": section.to_string(),
         "section": section.heading,
     });
     let more = match &graded.verdict {

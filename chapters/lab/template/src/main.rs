@@ -22,7 +22,7 @@ struct Run {
 fn main() -> ExitCode {
     let Cli::Run(args) = Cli::parse();
     eprintln!("byhand: {:?} is not started: `run` is still to be written.", args.command);
-    eprintln!("byhand: open chapter 1 of the book, book/src/ch01-run.md, and begin with its section \"In Rust\".");
+    eprintln!("byhand: chapter 1 of the book begins with it: BOOK/ch01-run.html");
     ExitCode::from(125)
 }
 
