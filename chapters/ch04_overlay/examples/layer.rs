@@ -66,6 +66,7 @@ fn contain(args: &Run, id: &str, state: &Path, image: &Path) -> Result<u8> {
     let cgroup = Cgroup::create(id, &args.limits)?;
     let layer = make_layer(&state.join("containers").join(id))?;
     let hostname = args.options.hostname_or(id);
+    // What the child does in its new namespaces: it makes them its own and becomes the command.
     let inside = || inside(args, hostname, image, &layer, &cgroup, &terminal);
 
     let mut container = child::spawn(namespaces::OWN, inside)?;
@@ -90,7 +91,6 @@ fn make_layer(directory: &Path) -> Result<[PathBuf; 3]> {
     Ok(layer)
 }
 
-/// What the child does in its new namespaces: it makes them its own and becomes the command.
 fn inside(
     args: &Run,
     hostname: &OsStr,

@@ -68,6 +68,7 @@ fn contain(args: &Run, id: &str, state: &Path, image: &Path) -> Result<u8> {
     let cgroup = Cgroup::create(id, &args.limits)?;
     let workspace = Workspace::create(state, id)?;
     let hostname = args.options.hostname_or(id);
+    // What the child does in its new namespaces: it makes them its own and becomes the command.
     let inside = || inside(args, hostname, image, &workspace, &cgroup, &terminal);
 
     let mut container = child::spawn(namespaces::OWN, inside)?;
@@ -82,7 +83,6 @@ fn contain(args: &Run, id: &str, state: &Path, image: &Path) -> Result<u8> {
     Ok(status)
 }
 
-/// What the child does in its new namespaces: it makes them its own and becomes the command.
 fn inside(
     args: &Run,
     hostname: &OsStr,

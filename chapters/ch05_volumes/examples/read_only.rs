@@ -76,6 +76,7 @@ fn contain(args: &Run, id: &str, state: &Path, image: &Path, volumes: &[Volume])
     let cgroup = Cgroup::create(id, &args.limits)?;
     let workspace = Workspace::create(state, id)?;
     let hostname = args.options.hostname_or(id);
+    // What the child does in its new namespaces: it makes them its own and becomes the command.
     let inside = || inside(args, hostname, image, &workspace, volumes, &cgroup, &terminal);
 
     let mut container = child::spawn(namespaces::OWN, inside)?;
@@ -90,7 +91,6 @@ fn contain(args: &Run, id: &str, state: &Path, image: &Path, volumes: &[Volume])
     Ok(status)
 }
 
-/// What the child does in its new namespaces: it makes them its own and becomes the command.
 fn inside(
     args: &Run,
     hostname: &OsStr,
@@ -104,9 +104,7 @@ fn inside(
     terminal.enter()?;
     mounts::make_private()?;
     volatile::mount(&[image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
-    for volume in volumes {
-        mount(volume, &workspace.merged())?;
-    }
+    volumes.iter().try_for_each(|volume| mount(volume, &workspace.merged()))?;
     descriptors::close_others()?; // before any path is followed in the container's root
     rootfs::pivot(&workspace.merged())?;
     rootfs::mount_proc()?;

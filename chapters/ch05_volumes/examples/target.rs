@@ -77,6 +77,7 @@ fn contain(args: &Run, id: &str, state: &Path, image: &Path, volumes: &[Volume])
     let cgroup = Cgroup::create(id, &args.limits)?;
     let workspace = Workspace::create(state, id)?;
     let hostname = args.options.hostname_or(id);
+    // What the child does in its new namespaces: it makes them its own and becomes the command.
     let inside = || inside(args, hostname, image, &workspace, volumes, &cgroup, &terminal);
 
     let mut container = child::spawn(namespaces::OWN, inside)?;
@@ -91,7 +92,6 @@ fn contain(args: &Run, id: &str, state: &Path, image: &Path, volumes: &[Volume])
     Ok(status)
 }
 
-/// What the child does in its new namespaces: it makes them its own and becomes the command.
 fn inside(
     args: &Run,
     hostname: &OsStr,
@@ -105,9 +105,7 @@ fn inside(
     terminal.enter()?;
     mounts::make_private()?;
     volatile::mount(&[image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
-    for volume in volumes {
-        mount(volume, &workspace.merged()).with_context(|| describe(volume))?;
-    }
+    volumes.iter().try_for_each(|volume| mount(volume, &workspace.merged()))?;
     descriptors::close_others()?; // before any path is followed in the container's root
     rootfs::pivot(&workspace.merged())?;
     rootfs::mount_proc()?;
@@ -119,8 +117,15 @@ fn inside(
     exec(&args.command, &environment(hostname))
 }
 
-/// Gives a directory or a file of the host a second name, below `root`. What is missing is made.
+/// Mounts a volume, and says which one it was if that fails.
 fn mount(volume: &Volume, root: &Path) -> Result<()> {
+    mount_within(volume, root).with_context(|| {
+        format!("mounting volume {} on {}", volume.source.display(), volume.target.display())
+    })
+}
+
+/// Gives a directory or a file of the host a second name, below `root`. What is missing is made.
+fn mount_within(volume: &Volume, root: &Path) -> Result<()> {
     let root = root.canonicalize().context("looking for the container's root")?;
     let covered = target::covered(&root)?;
     let target = match target::find(&root, volume, &covered)? {
@@ -139,8 +144,4 @@ fn mount(volume: &Volume, root: &Path) -> Result<()> {
         read_only::make(&path)?;
     }
     Ok(())
-}
-
-fn describe(volume: &Volume) -> String {
-    format!("mounting volume {} on {}", volume.source.display(), volume.target.display())
 }

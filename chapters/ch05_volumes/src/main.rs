@@ -74,6 +74,7 @@ fn contain(args: &Run, id: &str, state: &Path, image: &Path, volumes: &[Volume])
     let cgroup = Cgroup::create(id, &args.limits)?;
     let workspace = Workspace::create(state, id)?;
     let hostname = args.options.hostname_or(id);
+    // What the child does in its new namespaces: it makes them its own and becomes the command.
     let inside = || inside(args, hostname, image, &workspace, volumes, &cgroup, &terminal);
 
     let mut container = child::spawn(namespaces::OWN, inside)?;
@@ -88,7 +89,6 @@ fn contain(args: &Run, id: &str, state: &Path, image: &Path, volumes: &[Volume])
     Ok(status)
 }
 
-/// What the child does in its new namespaces: it makes them its own and becomes the command.
 fn inside(
     args: &Run,
     hostname: &OsStr,

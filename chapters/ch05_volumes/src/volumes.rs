@@ -32,10 +32,14 @@ pub fn mount_all(volumes: &[Volume], root: &Path) -> Result<()> {
     for volume in volumes {
         taken.push(mount(&root, volume, &covered, &taken).with_context(|| describe(volume))?);
     }
-    // A volume may have brought what a link at /proc or /dev leads to, which led nowhere before.
-    let covered = target::covered(&root)?;
-    for (volume, path) in volumes.iter().zip(&taken) {
-        target::ensure_visible(path.strip_prefix(&root)?, &covered).with_context(|| describe(volume))?;
+    ensure_all_visible(&root, volumes, &taken)
+}
+
+/// Looks once more: a volume may have brought what a link at /proc or /dev leads to, which led nowhere before.
+fn ensure_all_visible(root: &Path, volumes: &[Volume], taken: &[PathBuf]) -> Result<()> {
+    let covered = target::covered(root)?;
+    for (volume, path) in volumes.iter().zip(taken) {
+        target::ensure_visible(path.strip_prefix(root)?, &covered).with_context(|| describe(volume))?;
     }
     Ok(())
 }
