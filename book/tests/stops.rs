@@ -1,15 +1,20 @@
 //! Someone types along, does what the captions say, and nothing that they do not say. At each stop of the book this crate
 //! is what the chapter's files have by then, it compiles, and the checks that the stop names are green, and were red at
-//! the stop before. At a chapter's end all its checks are green.
+//! the stop before. At a chapter's end all its checks are green, and what the book breaks can be broken there as well.
 //!
 //! `cargo test -p book --test stops -- ch02` tries one chapter.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's helpers fail as tests do"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::thread;
 
 use book::learner::{self, Files, Stop};
@@ -29,14 +34,70 @@ fn main() -> ExitCode {
             if wrong.is_empty() { Ok(()) } else { Err(Failed::from(wrong.join("\n\n"))) }
         })
     };
-    lab::as_root(&arguments, Chapter::typed().map(trial).collect())
+    let breaks = |chapter: Chapter| {
+        Trial::test(format!("{}_breaks", chapter.package()), move || {
+            let wrong = broken(chapter);
+            if wrong.is_empty() { Ok(()) } else { Err(Failed::from(wrong.join("\n\n"))) }
+        })
+    };
+    lab::as_root(&arguments, Chapter::typed().flat_map(|chapter| [trial(chapter), breaks(chapter)]).collect())
+}
+
+/// Where the crates are built.
+fn place() -> PathBuf {
+    let directory = repo::root().join("target/learner");
+    let lock = repo::read(&repo::root().join("Cargo.lock")).unwrap();
+    repo::write(&directory.join("Cargo.lock"), &lock).unwrap();
+    directory
+}
+
+/// What is wrong with the changes of *Break it* to a chapter, in the crate of someone who has typed it:
+/// `patch -p3 < book/breaks/x.diff`, and back with `-R`.
+fn broken(chapter: Chapter) -> Vec<String> {
+    let directory = place();
+    let complete = learner::complete(Some(chapter)).unwrap();
+    let mut wrong = Vec::new();
+    for file in repo::files().unwrap().iter().filter(|file| file.starts_with("book/breaks")) {
+        let diff = repo::root().join(file);
+        if !repo::read(&diff).unwrap().contains(&format!("+++ b/chapters/{}/", chapter.package())) {
+            continue;
+        }
+        learner::write(&complete, &directory).unwrap();
+        let said = |what: &str, error: String| {
+            format!("{}: in a crate of one's own: {what}:\n{error}", file.display())
+        };
+        if let Err(error) = patched(&diff, &directory, &[]) {
+            wrong.push(said("it does not apply", error));
+            continue;
+        }
+        wrong.extend(cargo("check", &directory).err().map(|error| said("does not compile", error)));
+        match patched(&diff, &directory, &["-R"]) {
+            Err(error) => wrong.push(said("it cannot be undone", error)),
+            Ok(()) => {
+                let is_back =
+                    |(name, text): (&PathBuf, &String)| repo::read(&directory.join(name)).unwrap() == *text;
+                if !complete.iter().all(is_back) {
+                    wrong.push(said("undone, it leaves something else", String::new()));
+                }
+            }
+        }
+    }
+    wrong
+}
+
+fn patched(diff: &Path, directory: &Path, more: &[&str]) -> Result<(), String> {
+    let input = fs::File::open(diff).unwrap();
+    let mut patch = Command::new("patch");
+    patch.args(["-p3", "--quiet", "--no-backup-if-mismatch", "--fuzz=0"]).args(more).current_dir(directory);
+    let output = patch.stdin(input).output().expect("the program patch, which learners use, is needed");
+    // Run by root, it leaves root's files in somebody's checkout.
+    repo::give(&directory.join("src"), repo::owner().unwrap()).unwrap();
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stdout).into_owned()) }
 }
 
 /// All that is wrong with a chapter's stops.
 fn tried(chapter: Chapter) -> Vec<String> {
-    let directory = repo::root().join("target/learner");
-    let lock = repo::read(&repo::root().join("Cargo.lock")).unwrap();
-    repo::write(&directory.join("Cargo.lock"), &lock).unwrap();
+    let directory = place();
     let mut wrong = Vec::new();
     let stops = match learner::stops(chapter) {
         Ok(stops) => stops,
@@ -96,14 +157,7 @@ fn not_named(chapter: Chapter, stops: &[Stop]) -> Option<String> {
 /// Builds a crate, with the versions of this workspace, and puts the program aside.
 fn built(files: &Files, directory: &Path, name: &str) -> Result<PathBuf, String> {
     learner::write(files, directory).unwrap();
-    let mut cargo = lab::cargo_as_owner(directory).unwrap();
-    cargo.args(["build", "--quiet", "--offline"]);
-    cargo.env("CARGO_TARGET_DIR", directory.join("target")).env("CARGO_TERM_COLOR", "never");
-    cargo.env_remove("RUSTFLAGS");
-    let output = cargo.output().unwrap();
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-    }
+    cargo("build", directory)?;
     let aside = directory.join("target/programs").join(name);
     lab::as_owner(directory, || {
         fs::create_dir_all(directory.join("target/programs"))?;
@@ -112,6 +166,14 @@ fn built(files: &Files, directory: &Path, name: &str) -> Result<PathBuf, String>
     })
     .unwrap();
     Ok(aside)
+}
+
+fn cargo(verb: &str, directory: &Path) -> Result<(), String> {
+    let mut cargo = lab::cargo_as_owner(directory).unwrap();
+    cargo.args([verb, "--quiet", "--offline"]);
+    cargo.env("CARGO_TARGET_DIR", directory.join("target")).env("CARGO_TERM_COLOR", "never");
+    let output = cargo.env_remove("RUSTFLAGS").output().unwrap();
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
 
 /// What is wrong with a stop's checks.

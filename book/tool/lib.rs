@@ -6,6 +6,7 @@
 
 pub mod draft;
 pub mod generated;
+pub mod habits;
 pub mod learner;
 pub mod markdown;
 pub mod measure;

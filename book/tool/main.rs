@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use book::{generated, learner, measure, repo};
+use book::page::Page;
+use book::{generated, habits, learner, measure, repo};
 use clap::Parser;
 use lab::Chapter;
 
@@ -14,7 +15,7 @@ use lab::Chapter;
 enum Cli {
     /// Write the drawings, and the diffs between chapters
     Make,
-    /// How long each page is to read and to type, and what is over a limit
+    /// How long each page is to read and to type, what is over a limit, and turns that the text does without
     Words {
         /// Only what concerns pages with this in their names
         page: Option<String>,
@@ -67,6 +68,11 @@ fn words(page: Option<&str>) -> Result<()> {
     print!("{}", measure::table(&measures)?);
     for line in over.into_iter().filter(|line| is_wanted(line)) {
         println!("OVER  {line}");
+    }
+    for one in Page::all()?.iter().filter(|one| is_wanted(&one.name)) {
+        for (index, what) in habits::found(one) {
+            println!("HABIT {}: {what}", one.place(index));
+        }
     }
     Ok(())
 }

@@ -385,6 +385,13 @@ fn prepare_emulated(checkout: &Path) -> Result<()> {
                     .with_context(|| format!("linking {}", program.path().display()))?;
             }
         }
+        fs::create_dir(debug.join("examples"))?;
+        for program in fs::read_dir(programs.join("examples")).into_iter().flatten().flatten() {
+            if program.path().extension().is_none() {
+                fs::hard_link(program.path(), debug.join("examples").join(program.file_name()))
+                    .with_context(|| format!("linking {}", program.path().display()))?;
+            }
+        }
     }
     let control = Path::new("/sys/fs/cgroup/cgroup.subtree_control");
     for controller in repo::read(control)?.split_whitespace() {

@@ -307,11 +307,25 @@ pub fn build() -> Result<()> {
     let mut seat = Seat { terminal, prompt: Some("$ ".to_string()) };
     // As `cargo run` and `cargo lab` would build them.
     let chapters = Chapter::ALL.map(Chapter::package).join(" --bin ");
-    let build = format!("cargo build --bin {chapters} && cargo build -p lab --bin lab; echo status $?");
+    let mut build = format!("cargo build --bin {chapters} && cargo build -p lab --bin lab");
+    for package in packages_with_examples()? {
+        build += &format!(" && cargo build -p {package} --examples");
+    }
+    build += "; echo status $?";
     let output = backstage(&mut seat, &build)?;
     ensure!(output.ends_with("status 0\n"), "building the chapters:\n{output}");
     let _ = fs::remove_file(stage::marker());
     Ok(())
+}
+
+/// The chapters that have programs on the way to their own.
+fn packages_with_examples() -> Result<Vec<&'static str>> {
+    let files = repo::files()?;
+    let has_some = |package: &&str| {
+        let examples = Path::new("chapters").join(package).join("examples");
+        files.iter().any(|file| file.starts_with(&examples))
+    };
+    Ok(Chapter::ALL.map(Chapter::package).into_iter().filter(has_some).collect())
 }
 
 /// Types a command that takes its time.

@@ -185,9 +185,9 @@ impl Source {
         Ok(lines)
     }
 
-    /// Whether these lines have all of a part.
+    /// Whether these lines have all of a part, but for empty ones.
     pub fn has(&self, lines: &Lines, part: &Part) -> bool {
-        part.lines.clone().all(|index| lines.contains(&index))
+        part.lines.clone().all(|index| lines.contains(&index) || self.lines[index].trim().is_empty())
     }
 
     /// The lines that learners type, but for empty ones.

@@ -5,7 +5,8 @@
 //!
 //! It runs as whoever builds, and only the lab becomes root. All that it builds is in `target/mutants`.
 //!
-//! A change that no check can find, for nothing that can be seen depends on it, is in mutants.txt, with the reason.
+//! First the checks of `cargo lab check` are asked, and then, of the few that are left, the fault checks, which take minutes.
+//! A change that nobody can find, for nothing that can be seen depends on it, is in mutants.txt, with the reason.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -29,7 +30,10 @@ struct Arguments {
     /// Which ones
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Only those in files whose path has this in it
+    /// Of those, the I-th of N parts: `1/4`
+    #[arg(long, value_name = "I/N", value_parser = shard)]
+    shard: Option<(usize, usize)>,
+    /// Only those whose line in the list has this in it
     #[arg(long, default_value = "")]
     only: String,
     /// Tell them, and that is all
@@ -48,8 +52,55 @@ struct Mutant {
     start: usize,
     end: usize,
     text: String,
+    /// The function or constant that it is in, wherever that stands: `Child::wait`.
+    item: String,
     /// What it says, for people and for mutants.txt.
     name: String,
+}
+
+impl Mutant {
+    fn package(&self) -> &str {
+        self.file.split('/').nth(1).unwrap_or_default()
+    }
+
+    /// Where it is, for people.
+    fn place(&self) -> String {
+        format!("{}:{}: {}", self.file, self.line, self.name)
+    }
+
+    /// What it is called in mutants.txt: functions move, and lines even more so.
+    fn key(&self) -> String {
+        format!("{}::{}: {}", self.package(), self.item, self.name)
+    }
+
+    /// Whether it is of the cgroup version that this machine has not got, so that nothing of it ever runs.
+    fn is_elsewhere(&self) -> bool {
+        let name = Path::new(&self.file).file_stem().unwrap_or_default();
+        (name == "v1" || name == "v2") && name != version()
+    }
+}
+
+/// The version of this machine's memory controller.
+fn version() -> &'static str {
+    if Path::new("/sys/fs/cgroup/memory").exists() { "v1" } else { "v2" }
+}
+
+fn shard(text: &str) -> Result<(usize, usize), String> {
+    let parsed = text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
+    parsed.filter(|(part, of)| (1..=*of).contains(part)).ok_or_else(|| "write it as 1/4".to_string())
+}
+
+/// What mutants.txt lists, each with the cgroup version that it holds for, if it holds for one only.
+fn equivalents(lab: &Path) -> Result<Vec<(String, Option<&'static str>)>> {
+    let text = fs::read_to_string(lab.join("mutants.txt")).context("reading mutants.txt")?;
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let of_line = |line: &str| {
+        let versions = [(" @v1", "v1"), (" @v2", "v2")];
+        let version = versions.into_iter().find(|(suffix, _)| line.ends_with(suffix));
+        let key = version.map_or(line, |(suffix, _)| line.trim_end_matches(suffix));
+        (key.to_string(), version.map(|(_, name)| name))
+    };
+    Ok(lines.map(of_line).collect())
 }
 
 enum Fate {
@@ -57,6 +108,7 @@ enum Fate {
     Killed(String),
     Survived,
     Equivalent,
+    Elsewhere,
     DoesNotBuild,
 }
 
@@ -74,38 +126,51 @@ fn main() -> Result<ExitCode> {
             mutants.extend(mutants_of(repository, format!("{source}/{}", file.to_string_lossy()))?);
         }
     }
-    mutants.retain(|mutant| mutant.file.contains(&arguments.only));
+    let equivalents = equivalents(lab)?;
+    let stale = equivalents.iter().find(|(key, _)| !mutants.iter().any(|mutant| mutant.key() == *key));
+    ensure!(stale.is_none(), "mutants.txt lists a change that there is not: {stale:?}");
+    mutants.retain(|mutant| mutant.place().contains(&arguments.only));
     if let Some(sample) = arguments.sample {
         shuffle(&mut mutants, arguments.seed);
         mutants.truncate(sample);
     }
+    if let Some((part, of)) = arguments.shard {
+        let mut number = 0..;
+        mutants.retain(|_| number.next().is_some_and(|number| number % of == part - 1));
+    }
     if arguments.list {
-        mutants.iter().for_each(|mutant| println!("{}:{}: {}", mutant.file, mutant.line, mutant.name));
+        mutants.iter().for_each(|mutant| println!("{}  [{}]", mutant.place(), mutant.key()));
         println!("{} mutants", mutants.len());
         return Ok(ExitCode::SUCCESS);
     }
 
-    let equivalents = fs::read_to_string(lab.join("mutants.txt")).context("reading mutants.txt")?;
     let target = Path::new(&std::env::current_exe()?).ancestors().nth(3).context("no target")?.to_path_buf();
     let tree = target.join("mutants");
     copy(repository, &tree)?;
     // What is not changed must build and be green, or nothing that is said of a change means anything.
     let none = Mutant { file: mutants.first().context("no mutants")?.file.clone(), ..Mutant::default() };
-    match tried(&target, &tree, &none)? {
+    match tried(&target, &tree, &none, false)? {
         Fate::Survived => {}
         Fate::Killed(by) => bail!("the code as it is does not pass: {by}"),
         _ => bail!("the code as it is does not build"),
     }
-    let (mut killed, mut equivalent, mut survivors, mut unbuilt) = (0, 0, Vec::new(), 0);
+    let (mut killed, mut equivalent, mut survivors, mut unbuilt, mut elsewhere) = (0, 0, Vec::new(), 0, 0);
     for (number, mutant) in mutants.iter().enumerate() {
         let start = Instant::now();
-        let place = format!("{}:{}: {}", mutant.file, mutant.line, mutant.name);
-        let known = equivalents.lines().any(|line| line == format!("{}: {}", mutant.file, mutant.name));
-        let fate = if known { Fate::Equivalent } else { tried(&target, &tree, mutant)? };
+        let place = mutant.place();
+        let here = |of: &Option<&str>| of.is_none_or(|of| of == version());
+        let fate = if equivalents.iter().any(|(key, of)| here(of) && mutant.key() == *key) {
+            Fate::Equivalent
+        } else if mutant.is_elsewhere() {
+            Fate::Elsewhere
+        } else {
+            tried(&target, &tree, mutant, true)?
+        };
         let said = match &fate {
             Fate::Killed(by) => format!("killed by {by}"),
             Fate::Survived => "SURVIVED".to_string(),
             Fate::Equivalent => "equivalent".to_string(),
+            Fate::Elsewhere => "of the other cgroup version".to_string(),
             Fate::DoesNotBuild => "does not build".to_string(),
         };
         println!("{}/{} {place}: {said} ({} s)", number + 1, mutants.len(), start.elapsed().as_secs());
@@ -113,6 +178,7 @@ fn main() -> Result<ExitCode> {
             Fate::Killed(_) => killed += 1,
             Fate::Survived => survivors.push(place),
             Fate::Equivalent => equivalent += 1,
+            Fate::Elsewhere => elsewhere += 1,
             Fate::DoesNotBuild => unbuilt += 1,
         }
     }
@@ -122,18 +188,22 @@ fn main() -> Result<ExitCode> {
     println!("\nsurvivors:");
     survivors.iter().for_each(|place| println!("{place}"));
     println!(
-        "{killed} killed, {} survived, {equivalent} equivalent, {unbuilt} do not build: {score} in 100",
+        "{killed} killed, {} survived, {equivalent} equivalent, {elsewhere} of the other cgroup version, \
+         {unbuilt} do not build: {score} in 100",
         survivors.len()
     );
     Ok(if score >= arguments.least { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Builds it and asks everyone. The tree is as before afterwards.
-fn tried(target: &Path, tree: &Path, mutant: &Mutant) -> Result<Fate> {
+fn tried(target: &Path, tree: &Path, mutant: &Mutant, by_faults: bool) -> Result<Fate> {
     let file = tree.join(&mutant.file);
     let before = fs::read_to_string(&file)?;
     fs::write(&file, [&before[..mutant.start], &mutant.text, &before[mutant.end..]].concat())?;
-    let fate = judged(target, tree, &mutant.file);
+    let mut fate = judged(target, tree, &mutant.file);
+    if by_faults && matches!(fate, Ok(Fate::Survived)) {
+        fate = judged_by_faults(tree, mutant);
+    }
     fs::write(&file, before)?;
     fate
 }
@@ -200,6 +270,23 @@ fn judged(target: &Path, tree: &Path, file: &str) -> Result<Fate> {
     Ok(Fate::Survived)
 }
 
+/// Asks the fault checks.
+fn judged_by_faults(tree: &Path, mutant: &Mutant) -> Result<Fate> {
+    let story = mutant.file.ends_with("main.rs");
+    let package = if story { mutant.package() } else { Chapter::LAST.package() };
+    let mut test = Command::new("cargo");
+    test.args(["test", "--quiet", "--test", "faults", "--package", package]).current_dir(tree);
+    let output = test.env_remove("CARGO_TARGET_DIR").output().context("running cargo")?;
+    if output.status.success() {
+        return Ok(Fate::Survived);
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let red = text.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix("FAILED"));
+    let ids: Vec<_> = red.filter_map(|line| line.split_whitespace().next()).collect();
+    ensure!(!ids.is_empty(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    Ok(Fate::Killed(ids.join(", ")))
+}
+
 /// Copies what is built; what is the same already stays, for cargo goes by the time of a file.
 fn copy(repository: &Path, tree: &Path) -> Result<()> {
     fs::create_dir_all(tree)?;
@@ -225,7 +312,7 @@ fn shuffle<T>(list: &mut [T], seed: u64) {
 fn mutants_of(repository: &Path, file: String) -> Result<Vec<Mutant>> {
     let text = fs::read_to_string(repository.join(&file))?;
     let Ok(syntax) = syn::parse_file(&text) else { bail!("{file} is no Rust") };
-    let mut finder = Finder { file, text, found: Vec::new() };
+    let mut finder = Finder { file, text, of: String::new(), item: String::new(), found: Vec::new() };
     finder.visit_file(&syntax);
     Ok(finder.found)
 }
@@ -233,6 +320,10 @@ fn mutants_of(repository: &Path, file: String) -> Result<Vec<Mutant>> {
 struct Finder {
     file: String,
     text: String,
+    /// The type whose methods these are, with `::` behind it.
+    of: String,
+    /// The function or constant that this is in.
+    item: String,
     found: Vec<Mutant>,
 }
 
@@ -241,10 +332,14 @@ impl Finder {
         let range = span.byte_range();
         let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let was = one_line(&self.text[range.clone()]);
-        let name = if text.is_empty() { format!("without `{was}`") } else { format!("`{was}` -> `{text}`") };
-        let (file, text) = (self.file.clone(), text.to_string());
+        let name = match one_line(text) {
+            nothing if nothing.is_empty() => format!("without `{was}`"),
+            text => format!("`{was}` -> `{text}`"),
+        };
+        let (file, item, text) = (self.file.clone(), self.item.clone(), text.to_string());
         self.found.push(Mutant {
             file,
+            item,
             line: span.start().line,
             start: range.start,
             end: range.end,
@@ -326,12 +421,26 @@ impl<'a> Visit<'a> for Finder {
         visit::visit_pat_guard(self, guarded);
     }
 
+    fn visit_item_impl(&mut self, block: &'a syn::ItemImpl) {
+        let of = self.text[block.self_ty.span().byte_range()].to_string();
+        self.of = format!("{}::", of.split('<').next().unwrap_or_default());
+        visit::visit_item_impl(self, block);
+        self.of.clear();
+    }
+
+    fn visit_item_const(&mut self, constant: &'a syn::ItemConst) {
+        self.item = constant.ident.to_string();
+        visit::visit_item_const(self, constant);
+    }
+
     fn visit_item_fn(&mut self, function: &'a syn::ItemFn) {
+        self.item = function.sig.ident.to_string();
         self.body(&function.sig.output, &function.block);
         visit::visit_item_fn(self, function);
     }
 
     fn visit_impl_item_fn(&mut self, function: &'a syn::ImplItemFn) {
+        self.item = format!("{}{}", self.of, function.sig.ident);
         self.body(&function.sig.output, &function.block);
         visit::visit_impl_item_fn(self, function);
     }

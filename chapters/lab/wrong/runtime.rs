@@ -32,7 +32,7 @@ use ch05_volumes::volumes::{self, Volume};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use log::LevelFilter;
 use nix::mount::{MntFlags, MsFlags, umount2};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::unistd::{getpgrp, tcgetpgrp};
 use simple_logger::SimpleLogger;
 
@@ -128,7 +128,7 @@ fn run(args: &Run) -> Result<u8> {
     let image = match &args.rootfs {
         _ if chapter() < 3 => Path::new("/").to_path_buf(),
         Some(directory) => image::checked(directory)?,
-        None => image::busybox(&state)?,
+        None => busybox(&state)?,
     };
 
     remove_leftovers(&state)?;
@@ -168,6 +168,10 @@ fn run(args: &Run) -> Result<u8> {
     let mut unknown = Terminal::Apart;
     let shown = if wrong("foreground-lost") && args.options.terminal { &mut unknown } else { &mut terminal };
     let status = container.wait(&signals, shown)?;
+    if wrong("kills-reaped") {
+        // A deferred kill, just to be sure.
+        let _ = kill(container.pid(), Signal::SIGKILL);
+    }
     if wrong("ends-late") {
         // A poll in place of a wait.
         std::thread::sleep(std::time::Duration::from_millis(300));
@@ -185,7 +189,8 @@ fn run(args: &Run) -> Result<u8> {
             let _ = fs::remove_dir(hierarchy.root.join("byhand/shared")); // if it is the last one
         }
     }
-    if wrong("oom-leaves-cgroup") && cgroup.oom_kills()? > 0 {
+    let failed = (125..=127).contains(&status);
+    if (wrong("oom-leaves-cgroup") && cgroup.oom_kills()? > 0) || (wrong("failed-leaves-cgroup") && failed) {
         std::mem::forget(cgroup);
     } else if wrong("cgroup-leaked") {
         // dockerDemo: os.Exit comes before the deferred removal.
@@ -208,6 +213,10 @@ fn run(args: &Run) -> Result<u8> {
         if wrong("deletes-through-mounts") {
             let _ = fs::remove_dir_all(workspace.merged());
             fs::create_dir_all(workspace.merged())?;
+        }
+        if wrong("mark-by-path") {
+            // As overlayfs has it there; and whoever has a mount or a link on the way loses theirs.
+            let _ = fs::remove_file(workspace.work().join("work/incompat/volatile/dirty"));
         }
         workspace.remove()?;
     }
@@ -259,6 +268,9 @@ fn inside(
             if wrong("volume-alone") {
                 unmount_below(volumes, &workspace.merged())?;
             }
+        }
+        None if chapter() == 3 && wrong("root-alone") => {
+            mounts::mount(image, image, "", MsFlags::MS_BIND, "")?;
         }
         None if chapter() == 3 => rootfs::bind_to_itself(image)?,
         None => {}
@@ -346,6 +358,29 @@ fn inside(
         return Err(error.context(NotStarted::NotExecutable));
     }
     Err(error)
+}
+
+/// The image, with what is wrong about it.
+fn busybox(state: &Path) -> Result<PathBuf> {
+    let images = state.join("images");
+    let (path, tar) = (images.join("busybox"), images.join("busybox.tar"));
+    let is_new = !path.exists();
+    let made = image::busybox(state);
+    let by_hand = |words: &[&str]| std::process::Command::new(words[0]).args(&words[1..]).status();
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    match made {
+        Ok(path) if wrong("tar-owners") && is_new && tar.exists() => {
+            // What unpacking is like for who is not root.
+            by_hand(&["chown", "-R", "-h", "0:0", &text(&path)])?;
+            Ok(path)
+        }
+        Err(error) if wrong("tar-devices") && format!("{error:#}").contains("it is a device") => {
+            fs::create_dir(&path)?;
+            by_hand(&["tar", "-C", &text(&path), "-xf", &text(&tar)])?;
+            Ok(path)
+        }
+        made => made,
+    }
 }
 
 /// Without a handler: what is held until the command is executed, the kernel drops then, for this is a process 1.

@@ -16,8 +16,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, sigprocmask};
 use nix::unistd::{Pid, geteuid, gethostname, setsid};
 
 use crate::machine::mounts::{self, Mount};
@@ -38,9 +39,17 @@ impl Mark {
         self.0 & 0xf_ffff
     }
 
-    /// Takes the mark. For a child, between fork and exec.
-    pub(crate) fn put_on(self) -> std::io::Result<()> {
-        Ok(setrlimit(Resource::RLIMIT_LOCKS, self.0, self.0)?)
+    /// Begins a child of the lab's, between fork and exec: it takes the mark, dies with the lab, and has its signals as a
+    /// shell at a terminal gives them, whoever started the lab. (What a shell has in the background ignores Ctrl-C, and
+    /// hands that on.)
+    pub(crate) fn begin(self) -> std::io::Result<()> {
+        setrlimit(Resource::RLIMIT_LOCKS, self.0, self.0)?;
+        set_pdeathsig(Signal::SIGKILL)?;
+        for signal in Signal::iterator() {
+            // SAFETY: SIG_DFL is no function of ours. Two signals cannot be set, and need not be.
+            unsafe { libc::signal(signal as i32, libc::SIG_DFL) };
+        }
+        Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?)
     }
 
     /// All live processes that have it.

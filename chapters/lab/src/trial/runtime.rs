@@ -11,9 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
-use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::Signal;
 
 use crate::chapter::Chapter;
 use crate::machine::aufs;
@@ -368,11 +366,10 @@ impl Run<'_> {
         command.stdin(stdin);
         let mark = lab.mark;
         let first = move || {
-            mark.put_on()?;
-            set_pdeathsig(Signal::SIGKILL)?; // so that nothing runs on if the lab itself is killed
+            mark.begin()?;
             Ok(setrlimit(Resource::RLIMIT_FSIZE, LONGEST_FILE, LONGEST_FILE)?)
         };
-        // SAFETY: three system calls, and `prepared` asks the same of everything it is given.
+        // SAFETY: system calls only, and `prepared` asks the same of everything it is given.
         unsafe { command.pre_exec(first) };
         for preparation in self.preparations.drain(..) {
             // SAFETY: as above.

@@ -12,8 +12,6 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
 use nix::unistd::tcgetpgrp;
 
 use crate::machine::process::{Process, begin_session};
@@ -49,11 +47,10 @@ impl Terminal {
         command.env("PS1", "caller$ ").env("TERM", "vt100").env_remove("ENV");
         let mark = lab.mark();
         let prepare = move || {
-            mark.put_on()?;
-            set_pdeathsig(Signal::SIGKILL)?; // so that nothing runs on if the lab itself is killed
+            mark.begin()?;
             begin_session()
         };
-        // SAFETY: four system calls.
+        // SAFETY: system calls only.
         unsafe { command.pre_exec(prepare) };
         let words: Vec<_> = arguments.iter().map(see::quoted).collect();
         let variables =

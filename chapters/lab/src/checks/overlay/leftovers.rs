@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nix::mount::{MntFlags, umount2};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, SFlag, mknod};
@@ -12,6 +13,7 @@ use nix::sys::stat::{Mode, SFlag, mknod};
 use crate::chapter::Chapter::Overlay;
 use crate::checks::check::Check;
 use crate::machine::lock::NOBODY;
+use crate::machine::mounts::bind;
 use crate::machine::snapshot::Snapshot;
 use crate::see::{self, SOON, cannot_run, wait_for};
 use crate::trial::runtime::Lab;
@@ -34,6 +36,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Overlay,
         "Of seventy killed runs the next ones take away what is left, with 64 descriptors to be had.",
         many,
+    ),
+    Check::new(
+        "workspace-mounts",
+        Overlay,
+        "What somebody mounts or links in a workspace keeps all that it has, and a mount in the way is told.",
+        mounts,
     ),
     Check::new(
         "workspace-outlived",
@@ -151,6 +159,75 @@ fn many(lab: &Lab) -> Result<()> {
         lab.sh("echo ran").prepared(few).finish()?.succeeds()?.prints("ran\n")?;
     }
     see::same("ten runs after seventy that were killed", "in containers/", Vec::new(), lab.containers())
+}
+
+/// Somebody's data, in the places where overlayfs has its own.
+fn precious(lab: &Lab) -> Result<PathBuf> {
+    let precious = lab.folder("precious")?;
+    for own in ["", "volatile", "incompat/volatile", "work/incompat/volatile"] {
+        fs::create_dir_all(precious.join(own))?;
+        for name in ["dirty", "thesis.tex"] {
+            fs::write(precious.join(own).join(name), "years of work\n")?;
+        }
+    }
+    Ok(precious)
+}
+
+fn mounts(lab: &Lab) -> Result<()> {
+    lab.image()?;
+    let precious = precious(lab)?;
+    let before = Snapshot::of(&precious)?;
+    let start = || -> Result<_> {
+        let mut run =
+            lab.sh("mkdir -p /deep/er && touch /deep/file && echo ready && exec sleep 1000").start()?;
+        run.wrote("ready")?;
+        let workspace = lab.workspace(&mut run)?;
+        Ok((run, workspace))
+    };
+    for (place, source) in [
+        ("upper", ""),
+        ("upper/deep", ""),
+        ("upper/deep/er", ""),
+        ("upper/deep/file", "thesis.tex"),
+        ("merged", ""),
+        ("work", ""),
+        ("work", "work"),
+        ("work/work", "work"),
+        ("work/work", "incompat"),
+        ("work/work/incompat", "incompat"),
+        ("work/work/incompat/volatile", "volatile"),
+    ] {
+        let (run, workspace) = start()?;
+        let point = workspace.join(place);
+        if point.exists() {
+            bind(&precious.join(source), &point)?;
+            lab.arranged()?;
+            let outcome = run.kill_command()?;
+            let did = format!("{} with a mount on {}", outcome.line, point.display());
+            before.still(&did)?;
+            lab.host_unchanged(&did)?;
+            outcome.exits(125).with_context(|| format!("with a mount on {}", point.display()))?;
+            if place != "merged" {
+                outcome.mentions("mounted")?;
+            }
+            umount2(&point, MntFlags::MNT_DETACH)?;
+            lab.arranged()?;
+        }
+    }
+    for (place, to) in
+        [("work", ""), ("work", "work"), ("work/work", "work"), ("work/work/incompat", "incompat")]
+    {
+        let (run, workspace) = start()?;
+        let place = workspace.join(place);
+        if place.exists() {
+            fs::rename(&place, lab.path("moved"))?;
+            symlink(precious.join(to), &place)?;
+            let outcome = run.kill_command()?;
+            before.still(&format!("{} with a link at {}", outcome.line, place.display()))?;
+            fs::remove_dir_all(lab.path("moved"))?;
+        }
+    }
+    lab.next_run_sweeps()
 }
 
 /// Becomes another user in another root, and so forgets that it is to die with `run`.

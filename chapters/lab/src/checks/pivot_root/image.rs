@@ -76,6 +76,14 @@ pub(crate) const CHECKS: &[Check] = &[
         "--rootfs DIR takes any directory as the image, and needs no other.",
         rootfs_option,
     ),
+    // Later it is a layer of an overlay, which shows what is mounted below a layer as empty.
+    Check::new(
+        "rootfs-mounts-below",
+        PivotRoot,
+        "What is mounted below --rootfs DIR on the host comes along.",
+        rootfs_mounts_below,
+    )
+    .until(PivotRoot),
     Check::new(
         "busybox-missing",
         PivotRoot,
@@ -224,8 +232,8 @@ fn narrow_umask(lab: &Lab) -> Result<()> {
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
         Ok(())
     };
-    let script = "stat -c %A / /bin /etc /etc/passwd /usr /tmp";
-    let modes = "drwxr-xr-x\ndrwxr-xr-x\ndrwxr-xr-x\n-rw-r--r--\ndrwxr-xr-x\ndrwxrwxrwt\n";
+    let script = "stat -c '%a %n' / /bin /etc /etc/passwd /usr /tmp /var/tmp /root";
+    let modes = "755 /\n755 /bin\n755 /etc\n644 /etc/passwd\n755 /usr\n1777 /tmp\n1777 /var/tmp\n700 /root\n";
     lab.sh(script).prepared(narrow).finish()?.succeeds()?.prints(modes)?;
     Ok(())
 }
@@ -253,12 +261,34 @@ fn state_tidy(lab: &Lab) -> Result<()> {
     state_is_tidy(lab)
 }
 
-fn rootfs_option(lab: &Lab) -> Result<()> {
-    let copy = lab.path("own root");
+/// A copy of the image.
+fn image_copied(lab: &Lab, name: &str) -> Result<PathBuf> {
+    let copy = lab.path(name);
     let status = Command::new("cp").arg("-a").arg(lab.image()?).arg(&copy).status().context("running cp")?;
     if !status.success() {
         return Err(cannot_run("cp -a cannot copy the image"));
     }
+    Ok(copy)
+}
+
+fn rootfs_mounts_below(lab: &Lab) -> Result<()> {
+    let root = image_copied(lab, "root")?;
+    let below = root.join("below");
+    fs::create_dir(&below)?;
+    tmpfs(&below, MsFlags::empty(), "size=64k")?;
+    lab.arranged()?;
+    fs::write(below.join("hello"), "from below\n")?;
+    let option = root.to_str().context("a path that is no text")?;
+    lab.run(["cat", "/below/hello"])
+        .with(["--rootfs", option])
+        .finish()?
+        .succeeds()?
+        .prints("from below\n")?;
+    Ok(())
+}
+
+fn rootfs_option(lab: &Lab) -> Result<()> {
+    let copy = image_copied(lab, "own root")?;
     fs::write(copy.join("hello"), "from the check\n")?;
     let option = copy.to_str().context("a path that is no text")?;
     let other = lab.path("other-state");

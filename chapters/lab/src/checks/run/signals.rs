@@ -6,7 +6,9 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 
 use crate::chapter::Chapter::Run;
 use crate::checks::check::Check;
+use crate::see;
 use crate::trial::runtime::Lab;
+use crate::trial::strace::traced;
 
 pub(crate) const CHECKS: &[Check] = &[
     Check::new(
@@ -32,6 +34,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Run,
         "The exit status arrives even if the caller ignores SIGCHLD.",
         sigchld_ignored,
+    ),
+    Check::new(
+        "reaped-not-signalled",
+        Run,
+        "A process that has been waited for gets no signal any more: its number may be another's by then.",
+        reaped_not_signalled,
     ),
 ];
 
@@ -103,4 +111,34 @@ fn sigchld_ignored(lab: &Lab) -> Result<()> {
     };
     lab.sh("sleep 0.1; exit 7").prepared(ignore).finish()?.exits(7)?.complains("")?;
     Ok(())
+}
+
+fn reaped_not_signalled(lab: &Lab) -> Result<()> {
+    lab.run(["true"]).finish()?.succeeds()?; // what is made only once, with helpers perhaps, is made now
+    let calls = "trace=/^(wait4|waitid|kill|tkill|tgkill|pidfd_send_signal)$";
+    let (outcome, trace) = traced(lab, &["-e", calls], lab.run(["true"]))?;
+    outcome.exits(0)?;
+    let mut reaped: Vec<&str> = Vec::new();
+    let mut late = Vec::new();
+    for line in trace.lines() {
+        let number = |before: &str| {
+            let after = line.split(before).nth(1)?;
+            after.split(|c: char| !c.is_ascii_digit()).next().filter(|digits| !digits.is_empty())
+        };
+        // The call may be told in two lines, for others are told meanwhile; what it returns is in the second.
+        if line.contains("WIFEXITED") || line.contains("WIFSIGNALED") {
+            reaped.extend(line.rsplit(' ').next());
+        } else if line.contains("waitid") && !line.contains("WNOWAIT") && !line.contains("CLD_STOPPED") {
+            reaped.extend(number("si_pid="));
+        }
+        if number("kill(").is_some_and(|pid| reaped.contains(&pid)) {
+            late.push(line);
+        }
+    }
+    see::same(
+        &outcome.line,
+        "signals to a process that was waited for before, in strace -f:",
+        Vec::new(),
+        late,
+    )
 }

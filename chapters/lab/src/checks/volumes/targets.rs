@@ -159,7 +159,17 @@ fn target_hidden(lab: &Lab) -> Result<()> {
 fn bad_makes_nothing(lab: &Lab) -> Result<()> {
     let (good, bad) = (lab.path("good"), lab.path("bad"));
     symlink("/dev", lab.image()?.join("devices"))?;
-    for target in ["/dev/new/deep", "/proc/new", "/devices/new"] {
+    symlink("loop", lab.image()?.join("loop"))?;
+    for target in [
+        "/dev",
+        "/proc",
+        "/devices",
+        "/dev/new/deep",
+        "/proc/new",
+        "/devices/new",
+        "/loop/new",
+        "/etc/passwd/new",
+    ] {
         let volumes = [volume(&good, "/data"), volume(&bad, target)].concat();
         let outcome = lab.sh("echo ran").with(volumes).finish()?;
         outcome.refuses(&[125])?;
