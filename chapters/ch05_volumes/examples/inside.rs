@@ -126,7 +126,7 @@ fn mount(volume: &Volume, root: &Path) -> Result<()> {
 
 /// Gives a directory of the host a second name, below `root`. What is missing is made.
 fn mount_within(volume: &Volume, root: &Path) -> Result<()> {
-    let root = root.canonicalize().context("looking for the container's root")?;
+    let root = root.canonicalize().with_context(|| format!("looking for {}", root.display()))?;
     fs::create_dir_all(&volume.source)?;
     let make = || {
         fs::create_dir_all(&volume.target)?;

@@ -123,5 +123,5 @@ fn mount(volume: &Volume, root: &Path) -> Result<()> {
     }
     // MS_REC: with what is mounted below it on the host; else those places would show as empty.
     mounts::mount(&volume.source, &target, "", MsFlags::MS_BIND | MsFlags::MS_REC, "")
-        .with_context(|| format!("mounting a volume on {}", target.display()))
+        .with_context(|| format!("mounting volume {} on {}", volume.source.display(), target.display()))
 }
