@@ -157,8 +157,10 @@ fn every_drawing_diff_and_break_is_used() {
     let mut wanted: BTreeSet<String> = files.filter(|file| file.starts_with("book/breaks/")).collect();
     let root = repo::root();
     let generated = generated::all().unwrap().into_keys();
-    let generated =
-        generated.filter(|path| path.extension().is_some_and(|end| end == "svg" || end == "diff"));
+    let for_pages = |path: &PathBuf| {
+        path.parent().is_some_and(|parent| parent.ends_with("drawings") || parent.ends_with("diffs"))
+    };
+    let generated = generated.filter(for_pages);
     wanted.extend(generated.filter_map(|path| Some(path.strip_prefix(&root).ok()?.to_str()?.to_string())));
     let unused = wanted.difference(&used).map(|path| format!("no page includes {path}"));
     none(unused.collect());

@@ -127,3 +127,107 @@ pub fn compared(file: &str, text: &str) -> Result<String> {
     }
     Ok(uses.into_iter().chain(rest).map(|line| line + "\n").collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use items::typed::Typed;
+
+    use super::*;
+
+    const FILE: &str = "//! Docs.\n\nuse a::b;\nuse crate::c;\n\nfn one() {}\n\n/// T.\nimpl T {\n    fn x() {}\n\n    fn y() {}\n}\n\nfn two() {}\n\nimpl U for T {}\n\nfn three() {}\n";
+
+    /// Types blocks of some files: path, text, names.
+    fn typed(blocks: &[(&str, &str, &[&str])]) -> Result<Draft> {
+        let (mut typed, mut draft) = (Typed::default(), Draft::default());
+        let lines = |source: &Source, names: &[&str]| -> Lines {
+            names.iter().flat_map(|name| source.lines_of(name).unwrap()).collect()
+        };
+        for (path, text, names) in blocks {
+            let source = Rc::new(Source::parse(path, text)?);
+            let of_it = blocks.iter().filter(|(other, ..)| other == path);
+            let on_page: Lines = of_it.flat_map(|(.., names)| lines(&source, names)).collect();
+            let step = typed.step(&source, &lines(&source, names), &on_page);
+            draft.apply(&step, &source)?;
+        }
+        Ok(draft)
+    }
+
+    #[test]
+    fn whoever_does_what_the_captions_say_has_the_file() {
+        let path = "chapters/ch01_run/src/a.rs";
+        let orders: [&[&[&str]]; 5] = [
+            &[&["head", "one", "impl T", "two", "impl U for T", "three"]],
+            &[&["head"], &["three"], &["T::y"], &["one"], &["T::x"], &["impl U for T"], &["two"]],
+            &[
+                &["T::x"],
+                &["head without use crate::c"],
+                &["two", "T::y", "one"],
+                &["use crate::c"],
+                &["impl U for T", "three"],
+            ],
+            &[&["two"], &["T::y", "three"], &["T::x", "impl U for T"], &["head", "one"]],
+            &[&["three", "one"], &["three"], &["T::x", "two"], &["head"], &["T::y", "impl U for T"]],
+        ];
+        for order in orders {
+            let blocks: Vec<_> = order.iter().map(|names| (path, FILE, *names)).collect();
+            let draft = typed(&blocks).unwrap();
+            let (now, right) = (compared("a.rs", &draft.0["src/a.rs"]), compared("a.rs", FILE));
+            assert_eq!(now.unwrap(), right.unwrap(), "{order:?}");
+        }
+    }
+
+    #[test]
+    fn a_program_changes() {
+        let one = "//! One.\n\nuse a::b;\n\nfn main() {\n    b();\n}\n\nfn f() {}\n\nfn g() {}\n";
+        let two = "//! Two.\n\nuse a::b;\nuse a::c;\n\nfn main() {\n    c();\n}\n\nfn f() {}\n\nfn h() {}\n";
+        let (first, second) = ("chapters/ch01_run/examples/one.rs", "chapters/ch01_run/examples/two.rs");
+        // What both have is not typed again, what only the first has goes.
+        let draft = typed(&[
+            (first, one, &["head", "main", "f", "g"]),
+            (second, two, &["head", "main"]),
+            (second, two, &["h"]),
+        ]);
+        assert_eq!(draft.unwrap().0["src/main.rs"], two);
+        // Or all of it is.
+        let draft =
+            typed(&[(first, one, &["head", "main", "f", "g"]), (second, two, &["head", "main", "f", "h"])]);
+        assert_eq!(draft.unwrap().0["src/main.rs"], two);
+    }
+
+    #[test]
+    fn modules_stand_below_what_is_there_without_the_docs() {
+        let lib = "//! Docs.\n\npub mod a;\npub mod b;\n";
+        let path = "chapters/ch01_run/src/lib.rs";
+        let draft = typed(&[(path, lib, &["mod b"]), (path, lib, &["mod a"])]).unwrap();
+        assert_eq!(draft.0["src/lib.rs"], "pub mod a;\n\npub mod b;\n");
+        let draft = typed(&[(path, lib, &["head", "mod a", "mod b"])]).unwrap();
+        assert_eq!(draft.0["src/lib.rs"], "pub mod a;\npub mod b;\n");
+    }
+
+    #[test]
+    fn what_is_in_another_place_is_seen() {
+        let other = FILE.replacen("fn one() {}\n\n", "", 1) + "\nfn one() {}\n";
+        assert_ne!(compared("a.rs", &other).unwrap(), compared("a.rs", FILE).unwrap());
+        let uses = FILE.replacen("use a::b;\nuse crate::c;\n", "use crate::c;\n\nuse a::b;\n", 1);
+        assert_eq!(compared("a.rs", &uses).unwrap(), compared("a.rs", FILE).unwrap());
+    }
+
+    #[test]
+    fn a_place_that_is_not_there_is_an_error() {
+        let source = Source::parse("a.rs", FILE).unwrap();
+        let parts = vec![source.parts.iter().position(|part| part.name() == "two").unwrap()];
+        let step = |place| Step {
+            file: "src/a.rs".into(),
+            groups: vec![Group { parts: parts.clone(), place }],
+            gone: Vec::new(),
+        };
+        let mut draft = Draft(BTreeMap::from([("src/a.rs".to_string(), "fn three() {}\n".to_string())]));
+        let error = draft.apply(&step(Place::After("one".into())), &source).unwrap_err();
+        assert_eq!(error.to_string(), "src/a.rs has no `one` yet");
+        assert!(draft.apply(&step(Place::NewFile), &source).is_err());
+        draft.apply(&step(Place::Above("three".into())), &source).unwrap();
+        assert_eq!(draft.0["src/a.rs"], "fn two() {}\n\nfn three() {}\n");
+    }
+}

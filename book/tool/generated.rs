@@ -9,7 +9,7 @@ use lab::Chapter;
 use pikchr::{Pikchr, PikchrFlags};
 use similar::TextDiff;
 
-use crate::{learner, measure, repo};
+use crate::{learner, measure, recording, repo};
 
 /// Colours that drawings may name. Pikchr only knows numbers, so each gets one and is put back afterwards.
 const COLOURS: [(&str, u8, &str); 6] = [
@@ -37,6 +37,7 @@ pub fn all() -> Result<BTreeMap<PathBuf, Result<String>>> {
         let (earlier, chapter) = (earlier.package(), chapter.package());
         files.insert(repo::pages().join(format!("diffs/{chapter}.diff")), diff(earlier, chapter));
     }
+    files.insert(repo::pages().join("recording.svg"), recording::svg());
     files.insert(repo::root().join("chapters/lab/stops.txt"), stops());
     match measure::all().and_then(|measures| measure::timed(&measures)) {
         Ok(pages) => files.extend(pages.into_iter().map(|page| (page.path.clone(), Ok(page.text())))),
