@@ -43,18 +43,10 @@ fn main() -> ExitCode {
     lab::as_root(&arguments, Chapter::typed().flat_map(|chapter| [trial(chapter), breaks(chapter)]).collect())
 }
 
-/// Where the crates are built.
-fn place() -> PathBuf {
-    let directory = repo::root().join("target/learner");
-    let lock = repo::read(&repo::root().join("Cargo.lock")).unwrap();
-    repo::write(&directory.join("Cargo.lock"), &lock).unwrap();
-    directory
-}
-
 /// What is wrong with the changes of *Break it* to a chapter, in the crate of someone who has typed it:
 /// `patch -p3 < book/breaks/x.diff`, and back with `-R`.
 fn broken(chapter: Chapter) -> Vec<String> {
-    let directory = place();
+    let directory = learner::place().unwrap();
     let complete = learner::complete(Some(chapter)).unwrap();
     let mut wrong = Vec::new();
     for file in repo::files().unwrap().iter().filter(|file| file.starts_with("book/breaks")) {
@@ -70,7 +62,9 @@ fn broken(chapter: Chapter) -> Vec<String> {
             wrong.push(said("it does not apply", error));
             continue;
         }
-        wrong.extend(cargo("check", &directory).err().map(|error| said("does not compile", error)));
+        wrong.extend(
+            learner::cargo("check", &directory).unwrap().err().map(|error| said("does not compile", error)),
+        );
         match patched(&diff, &directory, &["-R"]) {
             Err(error) => wrong.push(said("it cannot be undone", error)),
             Ok(()) => {
@@ -97,7 +91,7 @@ fn patched(diff: &Path, directory: &Path, more: &[&str]) -> Result<(), String> {
 
 /// All that is wrong with a chapter's stops.
 fn tried(chapter: Chapter) -> Vec<String> {
-    let directory = place();
+    let directory = learner::place().unwrap();
     let mut wrong = Vec::new();
     let stops = match learner::stops(chapter) {
         Ok(stops) => stops,
@@ -161,26 +155,17 @@ fn not_named(chapter: Chapter, stops: &[Stop], directory: &Path) -> Option<Strin
     }
 }
 
-/// Builds a crate, with the versions of this workspace, and puts the program aside.
+/// Builds a crate, and puts the program aside.
 fn built(files: &Files, directory: &Path, name: &str) -> Result<PathBuf, String> {
-    learner::write(files, directory).unwrap();
-    cargo("build", directory)?;
+    let program = learner::built(files).unwrap()?;
     let aside = directory.join("target/programs").join(name);
     lab::as_owner(directory, || {
         fs::create_dir_all(directory.join("target/programs"))?;
         let _ = fs::remove_file(&aside); // or it was not there
-        Ok(fs::copy(directory.join("target/debug/byhand"), &aside)?)
+        Ok(fs::copy(&program, &aside)?)
     })
     .unwrap();
     Ok(aside)
-}
-
-fn cargo(verb: &str, directory: &Path) -> Result<(), String> {
-    let mut cargo = lab::cargo_as_owner(directory).unwrap();
-    cargo.args([verb, "--quiet", "--offline"]);
-    cargo.env("CARGO_TARGET_DIR", directory.join("target")).env("CARGO_TERM_COLOR", "never");
-    let output = cargo.env_remove("RUSTFLAGS").output().unwrap();
-    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
 
 /// What is wrong with a stop's checks.

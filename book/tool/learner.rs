@@ -38,6 +38,8 @@ pub struct Stop {
     pub heading: Heading,
     /// The page, and the number of the line.
     pub place: String,
+    /// The file of the repository that `src/main.rs` is by then.
+    pub program: String,
     /// The checks that turn green here.
     pub ids: Vec<String>,
     /// The crate of someone who does what the captions say.
@@ -217,6 +219,7 @@ pub fn stops(chapter: Chapter) -> Result<Vec<Stop>> {
                         page: page.name.clone(),
                         heading: above.context("a stop above the page's title")?.clone(),
                         place: page.place(index),
+                        program: learner.typed.program.clone().unwrap_or_default(),
                         ids,
                         typed: assemble(&learner.draft)?,
                         files: assemble(&learner.in_order())?,
@@ -283,6 +286,30 @@ pub fn complete(chapter: Option<Chapter>) -> Result<Files> {
 /// The chapter before this one, of those that are typed.
 pub fn earlier(chapter: Chapter) -> Option<Chapter> {
     Chapter::typed().filter(|other| *other != chapter && chapter.includes(*other)).last()
+}
+
+/// Where crates are built: in one place, so that cargo compiles the crates that they use only once.
+pub fn place() -> Result<PathBuf> {
+    let directory = repo::root().join("target/learner");
+    repo::write(&directory.join("Cargo.lock"), &repo::read(&repo::root().join("Cargo.lock"))?)?;
+    Ok(directory)
+}
+
+/// Builds a crate there, with the versions of this workspace. Returns its program, or what the compiler says.
+pub fn built(files: &Files) -> Result<Result<PathBuf, String>> {
+    let directory = place()?;
+    write(files, &directory)?;
+    Ok(cargo("build", &directory)?.map(|()| directory.join("target/debug/byhand")))
+}
+
+/// Runs cargo there. Returns what it says, if it fails.
+pub fn cargo(verb: &str, directory: &Path) -> Result<Result<(), String>> {
+    let mut cargo = lab::cargo_as_owner(directory)?;
+    cargo.args([verb, "--quiet", "--offline"]);
+    cargo.env("CARGO_TARGET_DIR", directory.join("target")).env("CARGO_TERM_COLOR", "never");
+    let output = cargo.env_remove("RUSTFLAGS").output().context("starting cargo")?;
+    let said = || String::from_utf8_lossy(&output.stderr).into_owned();
+    Ok(if output.status.success() { Ok(()) } else { Err(said()) })
 }
 
 /// Writes a crate's files. What else is in the directory's `src` goes.

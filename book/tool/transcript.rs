@@ -1,6 +1,6 @@
 //! Types a page's console blocks into real terminals, and compares what appears with what the page says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -13,9 +13,9 @@ use regex_lite::Regex;
 use similar::{ChangeTag, TextDiff};
 
 use crate::page::{Block, Page};
-use crate::repo;
 use crate::stage::{self, Stage};
 use crate::terminal::{Seen, Terminal};
+use crate::{learner, repo};
 
 /// No command of a page takes longer.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -255,6 +255,8 @@ struct Run<'a> {
     seats: [Option<Seat>; 2],
     names: Names,
     bless: Bless,
+    /// Whether `RUN` is a learner's program.
+    own: bool,
     /// Lines of the page to be replaced, in their order.
     edits: Vec<((usize, usize), Vec<String>)>,
     failures: Vec<String>,
@@ -359,6 +361,7 @@ fn without_echo<'a>(text: &'a str, typed: &str) -> Option<&'a str> {
 
 /// Runs all console blocks of a page in one fresh state.
 pub fn run(page: &Page, bless: Bless) -> Result<Outcome> {
+    let own = own_programs(page, bless)?;
     let mut stage = Stage::raise()?;
     // From here on, until all is as it was.
     let changes = !stage::emulated() && page.lines.iter().any(|line| line.contains("git apply"));
@@ -371,6 +374,7 @@ pub fn run(page: &Page, bless: Bless) -> Result<Outcome> {
         seats: [None, None],
         names: Names::default(),
         bless,
+        own,
         edits: Vec::new(),
         failures: Vec::new(),
     };
@@ -416,6 +420,73 @@ pub fn run(page: &Page, bless: Bless) -> Result<Outcome> {
         (true, 0, Some(reason)) => Ok(Outcome::Skipped((*reason).to_string())),
         _ => Ok(Outcome::Done),
     }
+}
+
+/// A page's line that says which program is meant from here on.
+const SET_RUN: &str = "RUN=target/debug/";
+/// The same for the program of someone who has typed along. As long as the other, for the columns of `ps`.
+const SET_RUN_OWN: &str = "RUN=target/owned/";
+
+/// With OWN=1 in the environment, makes the programs of a page that a learner has by then: of the chapter's end, or of
+/// the stop that an example is for.
+fn own_programs(page: &Page, bless: Bless) -> Result<bool> {
+    if std::env::var_os("OWN").is_none_or(|value| value.is_empty()) || stage::emulated() {
+        return Ok(false);
+    }
+    ensure!(bless == Bless::No, "what a learner's program says is not written into the page");
+    let programs: BTreeSet<_> = page.lines.iter().filter_map(|line| line.split_once(SET_RUN)).collect();
+    for name in programs.into_iter().filter_map(|(_, rest)| rest.split_whitespace().next()) {
+        let files = match name.strip_prefix("examples/") {
+            None => {
+                let chapter = Chapter::ALL.into_iter().find(|chapter| chapter.package() == name);
+                learner::complete(Some(chapter.with_context(|| format!("no chapter makes {name}"))?))?
+            }
+            Some(example) => {
+                let chapter = Chapter::of_page(&page.name).context("only a chapter's page has examples")?;
+                let stops = learner::stops(chapter)?;
+                let is_it =
+                    |stop: &&learner::Stop| stop.program.ends_with(&format!("/examples/{example}.rs"));
+                let stop = stops.iter().find(is_it);
+                stop.with_context(|| format!("no stop of chapter {} runs {example}", chapter.name()))?
+                    .files
+                    .clone()
+            }
+        };
+        let program = learner::built(&files)?.map_err(|errors| anyhow!("{name}, as typed: {errors}"))?;
+        let to = stage::store().join("home/you/containers-by-hand/target/owned").join(name);
+        lab::as_owner(&repo::root(), || {
+            fs::create_dir_all(to.parent().context("no directory")?)?;
+            let _ = fs::remove_file(&to); // or it was not there
+            fs::copy(&program, &to).with_context(|| format!("copying {}", program.display()))
+        })?;
+    }
+    Ok(true)
+}
+
+/// A line of a learner's program as the repository's would say it: another path, and the names of crates in the log.
+fn as_in_the_repository(line: &str, expected: &[String]) -> String {
+    let mut line = line.replace("target/owned/", "target/debug/");
+    let word = |text: &str| -> String {
+        text.chars()
+            .rev()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect::<String>()
+            .chars()
+            .rev()
+            .collect()
+    };
+    // `ch01_run::child` for `byhand::child`: the page knows which chapter's it is.
+    for one in expected {
+        for (at, _) in one.match_indices("::") {
+            let chapter = word(&one[..at]);
+            let rest: String =
+                one[at + 2..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if Chapter::ALL.into_iter().any(|other| other.package() == chapter) {
+                line = line.replace(&format!("byhand::{rest}]"), &format!("{chapter}::{rest}]"));
+            }
+        }
+    }
+    line
 }
 
 /// What a page that broke the code on purpose has not mended.
@@ -479,6 +550,7 @@ impl Run<'_> {
                 }
                 let mut output = String::new();
                 for (index, typed) in lines.iter().enumerate() {
+                    let typed = &if self.own { typed.replace(SET_RUN, SET_RUN_OWN) } else { typed.clone() };
                     ensure!(
                         index == 0 || seat.prompt.as_deref() == Some("> "),
                         "the shell does not wait for more before {typed:?}"
@@ -518,7 +590,11 @@ impl Run<'_> {
 
     fn compare(&mut self, action: &Action, output: &str, how: &Alike) -> Result<()> {
         let expected = &self.page.lines[action.output.0..action.output.1];
-        let actual = lines_of(output);
+        let mut actual = lines_of(output);
+        if self.own {
+            // The learner's modules are all in one crate; the page has them in the chapters'.
+            actual = actual.iter().map(|line| as_in_the_repository(line, expected)).collect();
+        }
         for line in &actual {
             let first = actual.first() == Some(line) && line.starts_with("> ");
             let fence = line.trim_start().starts_with("```");

@@ -38,7 +38,7 @@ fn band(chapter: &str, number: usize, ids: &str) -> String {
         _ => format!("<p>{count} checks turn green: <code>{check}</code></p>\n"),
     };
     format!(
-        "<div class=\"stop\" id=\"stop-{number}\">\n\
+        "<div class=\"stop\" id=\"stop-{chapter}-{number}\">\n\
          <p>Stop {number}</p>\n\
          <p>Your crate runs. Try it: <code>cargo run -- run sh</code></p>\n\
          {graded}\

@@ -186,10 +186,10 @@ fn stops_are_numbered_through_a_chapter() {
     let text = "<!-- stop: pid1 -->\n\n<!-- new: one, two -->\n```\n<!-- stop -->\n```\n<!-- stop -->\n";
     let text = pages.fill("ch01-run", text).unwrap();
     assert!(
-        text.contains("id=\"stop-0\"") && text.contains("cargo lab check 1 --stop 0 --runtime"),
+        text.contains("id=\"stop-1-0\"") && text.contains("cargo lab check 1 --stop 0 --runtime"),
         "{text}"
     );
-    assert!(text.contains("```\n<!-- stop -->\n```\n<div class=\"stop\" id=\"stop-1\">"), "{text}");
+    assert!(text.contains("```\n<!-- stop -->\n```\n<div class=\"stop\" id=\"stop-1-1\">"), "{text}");
     assert!(!text.contains("new:"), "{text}");
     assert_eq!(text.matches("--stop 1 --runtime").count(), 0, "nothing to grade: {text}");
     let text = pages.fill("ch01-ended-well", "<!-- stop: exit-status -->\n").unwrap();

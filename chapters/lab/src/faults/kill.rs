@@ -63,7 +63,7 @@ fn parent_killed(lab: &Lab) -> Result<()> {
             return each_call(scene, calls, Who::Parent, parent_killed_at);
         }
         let living = scene.start_living()?;
-        each_call(scene, &scene.calls, Who::Parent, parent_killed_at)?;
+        each_call(scene, calls, Who::Parent, parent_killed_at)?;
         living.map_or(Ok(()), |living| living.kill_command()?.exits(137).map(drop))
     })
 }

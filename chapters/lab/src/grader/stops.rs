@@ -24,7 +24,7 @@ pub(crate) struct Stop {
 impl Stop {
     /// Its place in the book.
     pub(crate) fn address(&self) -> String {
-        format!("{}#stop-{}", address(&self.page), self.number)
+        format!("{}#stop-{}-{}", address(&self.page), self.chapter.name(), self.number)
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
     fn a_line_has_five_columns() {
         let stop = one("2 | 1 | ch02-cgroups | Limits: `-m` | memory-limit pids-limit").unwrap();
         assert_eq!((stop.chapter, stop.number, stop.ids.len()), (Chapter::Cgroups, 1, 2));
-        assert!(stop.address().ends_with("/ch02-cgroups.html#stop-1"), "{}", stop.address());
+        assert!(stop.address().ends_with("/ch02-cgroups.html#stop-2-1"), "{}", stop.address());
         assert_eq!(one("1 | 0 | ch01-run | A | ").unwrap().ids.len(), 0);
         assert_eq!(one("1 | 0 | ch01-run"), None);
     }

@@ -1,5 +1,8 @@
 //! A run as a job of a shell: stopped and taken up again, and the shell gets all that is typed meanwhile. credentials(7).
 
+use std::thread;
+use std::time::Duration;
+
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
@@ -22,6 +25,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Run,
         "Ctrl-Z or SIGTSTP stops run -i, the shell gets all that is typed meanwhile, and fg takes it up again.",
         ctrl_z,
+    ),
+    Check::new(
+        "job-continued",
+        Run,
+        "SIGTSTP to run -i alone keeps the container from reading, and SIGCONT to run alone lets it go on.",
+        continued,
     ),
     Check::new(
         "job-killed",
@@ -126,6 +135,27 @@ fn signal_stop(terminal: &mut Terminal) -> Result<()> {
 fn ctrl_z(lab: &Lab) -> Result<()> {
     stopped_and_taken_up(lab, "-i", |terminal| terminal.types(CTRL_Z))?;
     stopped_and_taken_up(lab, "-i", signal_stop)
+}
+
+/// A shell without job control, as one that executes a script: nobody else stops or continues anything.
+fn continued(lab: &Lab) -> Result<()> {
+    let script = format!("\"$RUN\" run -i sh -c '{READER}'; echo \"status $?\"");
+    let mut terminal = Terminal::with_shell(lab, &["-c", &script])?;
+    terminal.types("first\n")?;
+    terminal.shows_unless("got:<first>", "status ")?;
+    let run = job(&terminal).ok_or_else(|| differs(terminal.line(), "a job", "none"))?;
+    for line in ["second", "third"] {
+        signal_stop(&mut terminal)?;
+        stopped(&terminal)?;
+        terminal.types(&format!("{line}\n"))?;
+        thread::sleep(Duration::from_millis(300));
+        terminal.shows(line)?; // its echo: by now, all that was written has been read
+        terminal.never_showed(&format!("got:<{line}>"))?;
+        run.signal(Signal::SIGCONT);
+        terminal.shows_unless(&format!("got:<{line}>"), "status ")?;
+    }
+    terminal.types(CTRL_D)?;
+    terminal.shows("status 3")
 }
 
 fn foreground_again(lab: &Lab) -> Result<()> {
