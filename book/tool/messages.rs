@@ -88,6 +88,8 @@ fn is_message(call: &str, literal: &str) -> bool {
     literal.contains(' ')
         && words.split(|c: char| !c.is_alphabetic()).any(|word| word.len() > 2)
         && !not_printed.contains(&call)
+        // What is printed is one line. A script may have more.
+        && !literal.contains('\n')
         // A file's own words, which are looked for and not printed.
         && !literal.ends_with(' ')
 }

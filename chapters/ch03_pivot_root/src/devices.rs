@@ -24,18 +24,18 @@ const DEVICE_LINKS: [(&str, &str); 4] = [
 ];
 
 /// Mounts a small `/dev` of the container's own, with the devices every program counts on. It has none of the host's
-/// disks; but root inside could still make such a node, for nothing forbids that yet.
+/// disks; but root inside could still make a node for one: nothing forbids that yet.
 pub fn mount_dev() -> Result<()> {
     mount_tmpfs()?;
     make_nodes()?;
     make_links()
 }
 
-/// In memory, for it has nothing to keep.
+/// In memory, because it has nothing to keep.
 fn mount_tmpfs() -> Result<()> {
     make_mount_point("/dev")?;
     // MS_NOSUID: no set-user-ID programs here. Not MS_NODEV: device nodes are what it is for.
-    // MS_STRICTATIME: as Docker mounts it; here it costs nothing, for there is no disk to write times to.
+    // MS_STRICTATIME: as Docker mounts it; here it costs nothing, because there is no disk to write times to.
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_STRICTATIME;
     mounts::mount("tmpfs", "/dev", "tmpfs", flags, "mode=755").context("mounting tmpfs on /dev")
 }

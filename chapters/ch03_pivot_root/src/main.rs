@@ -1,7 +1,8 @@
 //! Chapter 3: `run` a command in namespaces of its own, within limits, on a root of its own.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -48,34 +49,14 @@ fn run(args: &Run) -> Result<u8> {
     inherited::normalize()?;
     let id = id::random()?;
     let hostname = args.options.hostname_or(&id);
-
-    let root = match &args.rootfs {
-        Some(directory) => image::checked(directory)?,
-        None => image::busybox(&state::root()?)?,
-    };
+    let root = root(args)?;
 
     // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
     // then its cgroup is removed, then the terminal is taken back. No signal comes between.
     let signals = HeldSignals::hold()?;
     let mut terminal = Terminal::of_stdin(&args.options)?;
     let cgroup = Cgroup::create(&id, &args.limits)?;
-
-    // What the child does in its new namespaces: it makes them its own and becomes the command.
-    let inside = || {
-        cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
-        terminal.enter()?;
-        mounts::make_private()?;
-        rootfs::bind_to_itself(&root)?;
-        descriptors::close_others()?; // before any path is followed in the container's root
-        rootfs::pivot(&root)?;
-        rootfs::mount_proc()?;
-        devices::mount_dev()?;
-        namespaces::set_hostname(hostname)?;
-        if !args.options.interactive {
-            descriptors::stdin_from_null()?;
-        }
-        exec(&args.command, &environment(hostname))
-    };
+    let inside = || inside(args, hostname, &root, &cgroup, &terminal);
 
     let mut container = child::spawn(namespaces::OWN, inside)?;
     terminal.lend_to(container.pid(), &signals)?;
@@ -86,4 +67,35 @@ fn run(args: &Run) -> Result<u8> {
     }
     cgroup.remove()?;
     Ok(status)
+}
+
+/// The directory that becomes the root.
+fn root(args: &Run) -> Result<PathBuf> {
+    match &args.rootfs {
+        Some(directory) => image::checked(directory),
+        None => image::busybox(&state::root()?),
+    }
+}
+
+/// What the child does in its new namespaces: it makes them its own and becomes the command.
+fn inside(
+    args: &Run,
+    hostname: &OsStr,
+    root: &Path,
+    cgroup: &Cgroup,
+    terminal: &Terminal,
+) -> Result<Infallible> {
+    cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
+    terminal.enter()?;
+    mounts::make_private()?;
+    rootfs::bind_to_itself(root)?;
+    descriptors::close_others()?; // before any path is followed in the container's root
+    rootfs::pivot(root)?;
+    rootfs::mount_proc()?;
+    devices::mount_dev()?;
+    namespaces::set_hostname(hostname)?;
+    if !args.options.interactive {
+        descriptors::stdin_from_null()?;
+    }
+    exec(&args.command, &environment(hostname))
 }

@@ -38,8 +38,8 @@ pub fn ensure_nothing_on(directory: &Path) -> Result<()> {
     }
 }
 
-/// Removes a directory with these parts in it, the directories with all that is in them. What else somebody has put there
-/// is not ours: it stays, and the directory with it, unless it is an empty directory itself.
+/// Removes a directory with these parts in it, the directories with all that is in them. Whatever else somebody has put
+/// there is not ours: it stays, and the directory with it, unless it is an empty directory itself.
 pub fn remove_parts(directory: &Path, parts: &[&str]) -> Result<()> {
     let listing = || format!("listing {}", directory.display());
     let entries = match fs::read_dir(directory) {
@@ -63,8 +63,8 @@ pub fn remove_parts(directory: &Path, parts: &[&str]) -> Result<()> {
 /// Removes all that is in a directory, and goes into no other mount: a recursive delete that does so deletes somebody's
 /// data, and that is how other runtimes emptied their users' volumes.
 ///
-/// What is open is looked at, and not what has the name at that moment. So it does not matter what is mounted meanwhile:
-/// an open directory stays the one that it is.
+/// It looks at what is open, and not at what has the name at that moment. So it does not matter what gets mounted while it
+/// works: an open directory stays the one that it is.
 pub fn empty(path: &Path) -> Result<()> {
     let context = || format!("emptying {}", path.display());
     let top = open_directory(path).with_context(context)?;

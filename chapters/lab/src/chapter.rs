@@ -55,7 +55,7 @@ chapters! {
         name: "3",
         title: "Chapter 3: a root of its own",
         package: "ch03_pivot_root",
-        pages: &["ch03-pivot-root"],
+        pages: &["ch03-pivot-root", "ch03-image", "ch03-others"],
         builds_on: Some(Chapter::Cgroups),
         is_typed: true,
     }
