@@ -1,4 +1,4 @@
-//! Stop 3 of chapter 4: the layer goes, however the run ends.
+//! Chapter 4, on the way: `run` a command over an image that never changes, and take its layer away.
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};

@@ -1,4 +1,4 @@
-//! Stop 1 of chapter 4: the container writes to a layer of its own.
+//! Chapter 4, on the way: the container writes to a layer of its own.
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};

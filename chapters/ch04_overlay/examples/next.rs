@@ -1,4 +1,4 @@
-//! Stop 4 of chapter 4: the next run takes away what a killed one has left.
+//! Chapter 4, on the way: `run` a command over an image that never changes, and take its layer away.
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
@@ -16,7 +16,8 @@ use ch02_cgroups::limits::Limits;
 use ch02_cgroups::lock;
 use ch03_pivot_root::{devices, image, rootfs, state};
 use ch04_overlay::volatile;
-use ch04_overlay::workspace::{self, Workspace};
+use ch04_overlay::workspace;
+use ch04_overlay::workspace::Workspace;
 use clap::Parser;
 
 #[derive(Parser)]

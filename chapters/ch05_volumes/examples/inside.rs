@@ -1,4 +1,4 @@
-//! Stop 3 of chapter 5: the place is the one that the container will find.
+//! Chapter 5, on the way: `run` a command on a root of its own, with directories of the host in it.
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
@@ -18,8 +18,9 @@ use ch02_cgroups::limits::Limits;
 use ch03_pivot_root::{devices, image, rootfs, state};
 use ch04_overlay::workspace::Workspace;
 use ch04_overlay::{remains, volatile};
+use ch05_volumes::paths;
+use ch05_volumes::read_only;
 use ch05_volumes::spec::{self, Volume};
-use ch05_volumes::{paths, read_only};
 use clap::Parser;
 use nix::mount::MsFlags;
 

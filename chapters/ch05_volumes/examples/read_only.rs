@@ -1,4 +1,4 @@
-//! Stop 2 of chapter 5: and `:ro` is kept.
+//! Chapter 5, on the way: `run` a command on a root of its own, with directories of the host in it.
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};

@@ -1,4 +1,4 @@
-//! Stop 4 of chapter 5: files as well, and no place where the volume would be hidden.
+//! Chapter 5, on the way: files as well, and no place where the volume would be hidden.
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
