@@ -72,13 +72,14 @@ fn put(file: &str, text: &str, group: &Group, source: &Source) -> Result<String>
 fn replaced(file: &str, text: &str, parts: &[&Part], source: &Source) -> Result<String> {
     let mut text = text.to_string();
     let is_head = |part: &&&Part| part.kind != Kind::Item;
-    if parts.iter().any(|part| part.kind == Kind::Docs) {
+    let lines: Lines = parts.iter().flat_map(|part| part.lines.clone()).collect();
+    let has_head = parts.iter().any(|part| part.kind == Kind::Docs) && source.has_head(&lines);
+    if has_head {
         let lines: Lines = parts.iter().filter(is_head).flat_map(|part| part.lines.clone()).collect();
         let there = Source::parse(file, &text)?;
         let head = there.parts.iter().filter(|part| part.kind != Kind::Item).map(|part| part.lines.end).max();
         text = spliced(&text, 0..head.unwrap_or(0), &source.text(&lines));
     }
-    let has_head = parts.iter().any(|part| part.kind == Kind::Docs);
     for part in parts.iter().filter(|part| !has_head || part.kind == Kind::Item) {
         let there = Source::parse(file, &text)?;
         let lines: Lines = part.lines.clone().collect();
@@ -190,6 +191,31 @@ mod tests {
             (second, two, &["h"]),
         ]);
         assert_eq!(draft.unwrap().0["src/main.rs"], two);
+        // Of the lines above the first item, only some may be shown.
+        let draft = typed(&[
+            (first, one, &["head", "main", "f", "g"]),
+            (second, two, &["head without use a::b", "main"]),
+            (second, two, &["h"]),
+        ]);
+        assert_eq!(
+            compared("a.rs", &draft.unwrap().0["src/main.rs"]).unwrap(),
+            compared("a.rs", two).unwrap()
+        );
+        let three = "//! Three.\n\nuse a::{b, c};\n\nfn main() {\n    c();\n}\n\nfn f() {}\n\nfn h() {}\n";
+        let third = "chapters/ch01_run/src/main.rs";
+        let draft = typed(&[(second, two, &["head", "main", "f", "h"]), (third, three, &["head"])]);
+        assert_eq!(draft.unwrap().0["src/main.rs"], three);
+        let draft = typed(&[(second, two, &["head", "main", "f", "h"]), (third, three, &["use a", "docs"])]);
+        assert_eq!(draft.unwrap().0["src/main.rs"], three);
+        let draft = typed(&[
+            (second, two, &["head", "main", "f", "h"]),
+            (third, three, &["use a"]),
+            (third, three, &["docs"]),
+        ]);
+        assert_eq!(
+            compared("a.rs", &draft.unwrap().0["src/main.rs"]).unwrap(),
+            compared("a.rs", three).unwrap()
+        );
         // Or all of it is.
         let draft =
             typed(&[(first, one, &["head", "main", "f", "g"]), (second, two, &["head", "main", "f", "h"])]);

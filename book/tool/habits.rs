@@ -18,7 +18,7 @@ const fn habit(pattern: &'static str, instead: &'static str) -> Habit {
 
 const HABITS: &[Habit] = &[
     Habit {
-        pattern: r"\b(is|are|was|were) none\b",
+        pattern: r"\b\w*([^e\s]|[^r\s]e|[^e\s]re|[^h\s]ere) (is|are|was|were) none\b",
         instead: "isn't one, there aren't any",
         unless: &["of", "in"],
     },
@@ -180,7 +180,7 @@ mod tests {
             "Amend the commit. A shallow clone. The marshall.",
             "A limit, for the whole group, and for it alone.",
             "Meanwhile, the parent waits. The parent meanwhile waits.",
-            "A copy of the host's, instead of the parent's. It could be reached more easily. It is none of them.",
+            "A copy of the host's, instead of the parent's. It could be reached more easily. It is none of them. It refuses where there is none.",
             "The names of the host's mounts. The end of the container's first process.",
             "It fails, and says so. If you do so, the kernel thinks so too.",
             "So it goes. You can't tell which is which. It tells you what to do.",

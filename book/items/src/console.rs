@@ -39,7 +39,7 @@ pub fn continuation(line: &str) -> Option<&str> {
 }
 
 /// Lines of code that are longer take the room beside the text too.
-const NARROW: usize = 88;
+const NARROW: usize = 91;
 
 /// A page with its console blocks as HTML: a title, prompts, what is typed, output. Blocks of any kind with long
 /// lines say so in their info.
@@ -95,6 +95,12 @@ fn terminal_of(words: &[&str], block: &[&str], wide: bool, shells: &mut Vec<bool
     let mut out = format!("<div class=\"terminal{class}\" data-title=\"{name}{place}\">\n\n<pre>");
     let mut rest = block.iter().copied().peekable();
     let mut marked = false;
+    let first = block.iter().find_map(|line| prompt_of(line));
+    if shells.last() == Some(&true) && first.is_none_or(|(prompt, _)| prompt != "$ ") {
+        // It went on from the block before.
+        out += "<span class=\"inside\">";
+        marked = true;
+    }
     while let Some(line) = rest.next() {
         let mut html = String::new();
         if let Some((prompt, typed)) = prompt_of(line) {

@@ -190,6 +190,11 @@ impl Source {
         part.lines.clone().all(|index| lines.contains(&index) || self.lines[index].trim().is_empty())
     }
 
+    /// Whether these lines have all above the first item: the docs and all `use` lines.
+    pub fn has_head(&self, lines: &Lines) -> bool {
+        self.parts.iter().filter(|part| part.kind != Kind::Item).all(|part| self.has(lines, part))
+    }
+
     /// The lines that learners type, but for empty ones.
     pub fn taught(&self) -> Lines {
         let is_taught = |index: &usize| !self.lines[*index].trim().is_empty() && !self.tests.contains(index);

@@ -78,6 +78,9 @@ impl Typed {
             if let Some(earlier) = earlier.filter(|_| !is_whole) {
                 let (written, left_out) = Written::change_of(source.clone(), earlier);
                 gone = left_out;
+                if source.has_head(lines) {
+                    gone.retain(|name| !name.starts_with("use ")); // with all that stood above the first item
+                }
                 self.written.insert(source.path.clone(), written);
             } else {
                 self.written.remove(&source.path);
@@ -100,7 +103,12 @@ impl Typed {
 impl Step {
     /// Where the block goes, as words behind the file's name.
     pub fn words(&self, source: &Source) -> String {
-        let named = |group: &Group| format!("{} {}", names(source, &group.parts), group.place);
+        let named = |group: &Group| {
+            let names = names(source, &group.parts);
+            // Not "the `use` lines below the `use` lines".
+            let are_uses = group.place == Place::Uses && names == USES;
+            if are_uses { format!("{USES} below those there") } else { format!("{names} {}", group.place) }
+        };
         let mut words = match self.groups.as_slice() {
             [] => String::new(),
             // What takes the place of something is said by name.
@@ -115,15 +123,25 @@ impl Step {
     }
 }
 
+const USES: &str = "the `use` lines";
+
 /// What a sentence calls some parts.
 fn names(source: &Source, parts: &[usize]) -> String {
     let parts: Vec<_> = parts.iter().map(|index| &source.parts[*index]).collect();
     let mut names = Vec::new();
+    let lines: Lines = parts.iter().flat_map(|part| part.lines.clone()).collect();
+    let mut uses: Vec<_> = parts.iter().filter(|part| part.kind == Kind::Use).collect();
     if parts.iter().any(|part| part.kind == Kind::Docs) {
-        names.push("the first lines".to_string());
+        let is_all = !uses.is_empty() && source.has_head(&lines);
+        names.push(if is_all { "all above the first item" } else { "the first lines" }.to_string());
+        if is_all {
+            uses.clear();
+        }
     }
-    if parts.iter().any(|part| part.kind == Kind::Use) {
-        names.push("the `use` lines".to_string());
+    match uses.as_slice() {
+        [] => {}
+        [one] => names.push(format!("`{}`", one.name())),
+        _ => names.push(USES.to_string()),
     }
     let items: Vec<_> = parts.iter().filter(|part| part.kind == Kind::Item).collect();
     let frame = items.first().and_then(|part| part.frame.clone());

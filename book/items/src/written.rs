@@ -104,8 +104,8 @@ impl Written {
             }
         }
         let stays = |old: &&Part| !source.parts.iter().any(|part| part.names == old.names);
-        let items = earlier.source.parts.iter().filter(|part| part.kind == Kind::Item);
-        let gone = items.filter(stays).map(|part| part.name().to_string());
+        let named = earlier.source.parts.iter().filter(|part| part.kind != Kind::Docs);
+        let gone = named.filter(stays).map(|part| part.name().to_string());
         (written, gone.collect())
     }
 
@@ -126,10 +126,10 @@ impl Written {
         let parts = &self.source.parts;
         let is_there =
             |index: usize| self.source.has(&self.lines, &parts[index]) || self.old.contains(&index);
-        // With new first lines, all `use` lines are those of the block.
+        // A block with new first lines and all `use` lines takes the place of those there.
         let is_head = |part: &Part| part.kind != Kind::Item;
         let docs = |index: &usize| parts[*index].kind == Kind::Docs && self.source.has(new, &parts[*index]);
-        let has_new_head = self.old.iter().any(docs);
+        let has_new_head = self.old.iter().any(docs) && self.source.has_head(new);
         let is_new = |index: usize| {
             let part = &parts[index];
             let is_there = self.source.has(&self.lines, part) && !(has_new_head && is_head(part));

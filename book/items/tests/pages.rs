@@ -135,6 +135,11 @@ fn a_program_takes_the_place_of_another() {
         fs::write(directory.path().join("chapters/ch01_run/examples").join(name), text).unwrap();
     };
     write("one.rs", "//! One.\n\nuse a::b;\n\nfn main() {\n    b();\n}\n\nfn f() {}\n\nfn g() {}\n");
+    write(
+        "../src/main.rs",
+        "//! Three.\n\nuse a::d;\n\nfn main() {\n    d();\n}\n\nfn f() {}\n\nfn h() {}\n",
+    );
+    write("four.rs", "//! Four.\n\nuse a::b;\n\nfn main() {\n    e();\n}\n\nfn f() {}\n\nfn h() {}\n");
     write("two.rs", "//! Two.\n\nuse a::c;\n\nfn main() {\n    c();\n}\n\nfn f() {}\n\nfn h() {}\n");
     let mut pages = Pages::new(&library, settings());
     let text = pages.fill(
@@ -145,6 +150,10 @@ fn a_program_takes_the_place_of_another() {
             // Not all of it: what stays is not shown.
             "ch01_run::examples::two: head, main",
             "ch01_run::examples::two: h",
+            "ch01_run::main: docs, use a::d, main",
+            // Of what stands above the first item, what changes.
+            "ch01_run::examples::four: docs, main",
+            "ch01_run::examples::four: use a::b",
         ]),
     );
     assert_eq!(
@@ -152,8 +161,11 @@ fn a_program_takes_the_place_of_another() {
         [
             "src/main.rs, in place of what is there ch01_run, lines 1–7",
             "src/main.rs, at the end ch01_run, lines 9–11",
-            "src/main.rs: the first lines, the use lines and main in place of those there; g goes ch01_run, lines 1–7",
+            "src/main.rs: all above the first item and main in place of those there; g goes ch01_run, lines 1–7",
             "src/main.rs, at the end ch01_run, line 11",
+            "src/main.rs: all above the first item and main in place of those there ch01_run, lines 1–7",
+            "src/main.rs: the first lines and main in place of those there; use a::d goes ch01_run, lines 1, 5–7",
+            "src/main.rs, below the use lines ch01_run, line 3",
         ]
     );
 }

@@ -219,15 +219,20 @@ fn tried(target: &Path, tree: &Path, mutant: &Mutant, by_faults: bool) -> Result
 fn judged(target: &Path, tree: &Path, file: &str) -> Result<Fate> {
     let package = file.split('/').nth(1).context("no package")?;
     let own: Chapter = package.get(3..4).unwrap_or_default().parse().map_err(anyhow::Error::msg)?;
-    let mut unit = Command::new("cargo");
-    unit.args(["test", "--quiet", "--lib", "--package", package]).current_dir(tree);
     let parsers = tree.join("chapters").join(package).join("tests/parsers.rs").exists();
-    unit.args(parsers.then_some(["--test", "parsers"]).into_iter().flatten());
-    let output = unit.env_remove("CARGO_TARGET_DIR").output().context("running cargo")?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        let built = !text.contains("could not compile");
-        return Ok(if built { Fate::Killed("a unit test".to_string()) } else { Fate::DoesNotBuild });
+    let unit = |before: &str, after: &str| -> Result<bool> {
+        let parsers = if parsers { "--test parsers" } else { "" };
+        let line = format!("{before} cargo test --quiet --lib {parsers} --package {package} {after}");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &line]).current_dir(tree).env_remove("CARGO_TARGET_DIR");
+        Ok(shell.output().context("running cargo")?.status.success())
+    };
+    if !unit("", "--no-run")? {
+        return Ok(Fate::DoesNotBuild);
+    }
+    // A change may well make a loop that never ends, and takes all memory.
+    if !unit("ulimit -v 8000000; exec timeout --kill-after=5 60", "")? {
+        return Ok(Fate::Killed("a unit test".to_string()));
     }
     // A chapter's library is in all later programs, or only in its own; its own program's story is in no other. First
     // those checks that are most likely to find it.

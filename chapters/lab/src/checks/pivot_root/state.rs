@@ -127,10 +127,23 @@ fn of_others(lab: &Lab) -> Result<()> {
         }
     }
     let before = [Snapshot::of(&victim)?, Snapshot::of(&open)?, Snapshot::of(&good)?];
+    let called_by = |user: u32, state: &Path| {
+        let (user, run) = (user.to_string(), lab.sh("echo ran").state(state));
+        run.variable("SUDO_UID", &user).variable("SUDO_GID", &user)
+    };
     for state in &states {
-        let outcome = lab.sh("echo ran").state(state).finish()?;
-        outcome.refuses(&[125])?;
-        before.iter().try_for_each(|snapshot| snapshot.still(&outcome.line))?;
+        // By root, and by somebody else yet who may become root.
+        for user in [0, NOBODY - 1] {
+            let outcome = called_by(user, state).finish()?;
+            outcome.refuses(&[125])?;
+            before.iter().try_for_each(|snapshot| snapshot.still(&outcome.line))?;
+        }
+    }
+    // Who called sudo could have done as root what they did as themselves.
+    for name in ["callers", "callers-group"] {
+        let callers = directory(lab.path(name), 0o775)?;
+        chown(&callers, (name == "callers").then_some(NOBODY), Some(NOBODY))?;
+        called_by(NOBODY, &callers).finish()?.succeeds()?.prints("ran\n")?;
     }
     // What is root's alone works, with everybody's /tmp above it, and by a link of root's own.
     let own = directory(open.join("own"), 0o755)?;
