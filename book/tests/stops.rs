@@ -22,8 +22,8 @@ use book::repo;
 use lab::{Chapter, Check, Graded, Limits, Plan, Verdict};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-/// Until all pages name the checks of their stops: what nobody names is only told.
-const EVERY_CHECK_HAS_A_STOP: bool = false;
+/// Chapters whose pages are still being written: that no stop names a check of theirs is only told.
+const BEING_WRITTEN: &[Chapter] = &[Chapter::Run, Chapter::Cgroups, Chapter::Overlay, Chapter::Volumes];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -147,11 +147,11 @@ fn not_named(chapter: Chapter, stops: &[Stop], directory: &Path) -> Option<Strin
     );
     if red.is_empty() {
         None
-    } else if EVERY_CHECK_HAS_A_STOP {
-        Some(words)
-    } else {
+    } else if BEING_WRITTEN.contains(&chapter) {
         println!("{words}");
         None
+    } else {
+        Some(words)
     }
 }
 

@@ -53,7 +53,7 @@ fn fill_items(pages: &mut Pages<'_>, glossary: &Glossary, items: &mut Value) -> 
         if let (Some(path), Some(text)) = (chapter["path"].as_str(), chapter["content"].as_str()) {
             let name = path.trim_end_matches(".md");
             let text = glossary.explain(name, &pages.fill(name, text)?)?;
-            chapter["content"] = title::dress(&console::dress(&text)).into();
+            chapter["content"] = title::dress(name, &console::dress(&text)).into();
         }
         fill_items(pages, glossary, &mut chapter["sub_items"])?;
     }
