@@ -1,7 +1,8 @@
 //! Chapter 4, first part: `run` a command on a root that it may write to, over an image that never changes.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -48,38 +49,26 @@ fn run(args: &Run) -> Result<u8> {
     namespaces::require_root()?;
     inherited::normalize()?;
     let id = id::random()?;
-    let hostname = args.options.hostname_or(&id);
-
     let state = state::root()?;
     let image = match &args.rootfs {
         Some(directory) => image::checked(directory)?,
         None => image::busybox(&state)?,
     };
-
     workspace::remove_leftovers(&state)?; // of killed runs, while a signal still ends us at once
+    contain(args, &id, &state, &image)
+}
 
+/// One container, from its first directory to its exit status.
+fn contain(args: &Run, id: &str, state: &Path, image: &Path) -> Result<u8> {
     // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
     // then its files and its cgroup are removed, then the terminal is taken back. No signal comes between.
     let signals = HeldSignals::hold()?;
     let mut terminal = Terminal::of_stdin(&args.options)?;
-    let cgroup = Cgroup::create(&id, &args.limits)?;
-    let workspace = Workspace::mount(&state, &id, &image)?;
-
+    let cgroup = Cgroup::create(id, &args.limits)?;
+    let workspace = Workspace::mount(state, id, image)?;
+    let hostname = args.options.hostname_or(id);
     // What the child does in its new namespaces: it makes them its own and becomes the command.
-    let inside = || {
-        cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
-        terminal.enter()?;
-        mounts::make_private()?;
-        descriptors::close_others()?; // before any path is followed in the container's root
-        rootfs::pivot(&workspace.mnt())?;
-        rootfs::mount_proc()?;
-        devices::mount_dev()?;
-        namespaces::set_hostname(hostname)?;
-        if !args.options.interactive {
-            descriptors::stdin_from_null()?;
-        }
-        exec(&args.command, &environment(hostname))
-    };
+    let inside = || inside(args, hostname, &workspace, &cgroup, &terminal);
 
     let mut container = child::spawn(namespaces::OWN, inside)?;
     terminal.lend_to(container.pid(), &signals)?;
@@ -91,4 +80,25 @@ fn run(args: &Run) -> Result<u8> {
     cgroup.remove()?;
     workspace.remove()?;
     Ok(status)
+}
+
+fn inside(
+    args: &Run,
+    hostname: &OsStr,
+    workspace: &Workspace,
+    cgroup: &Cgroup,
+    terminal: &Terminal,
+) -> Result<Infallible> {
+    cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
+    terminal.enter()?;
+    mounts::make_private()?;
+    descriptors::close_others()?; // before any path is followed in the container's root
+    rootfs::pivot(&workspace.mnt())?;
+    rootfs::mount_proc()?;
+    devices::mount_dev()?;
+    namespaces::set_hostname(hostname)?;
+    if !args.options.interactive {
+        descriptors::stdin_from_null()?;
+    }
+    exec(&args.command, &environment(hostname))
 }

@@ -19,39 +19,37 @@ const LONGEST_OPTIONS: usize = 4095;
 /// Call it in the container's private mount namespace: there the kernel itself unmounts it when the last process has
 /// ended, by whatever death, and the host never has it.
 pub fn mount(lowers: &[&Path], upper: &Path, work: &Path, target: &Path) -> Result<()> {
+    explained(mount_with(&options(lowers, upper, work), target), target)
+}
+
+/// The layers, as the kernel wants to be told of them.
+pub(crate) fn options(lowers: &[&Path], upper: &Path, work: &Path) -> OsString {
     let lowers: Vec<_> = lowers.iter().map(|lower| escape(lower)).collect();
-    let mut options = OsString::new();
-    for (option, value) in [
-        ("lowerdir=", lowers.join(OsStr::new(":"))),
-        (",upperdir=", escape(upper)),
-        (",workdir=", escape(work)),
-    ] {
-        options.push(option);
-        options.push(value);
+    let mut options = OsString::from("lowerdir=");
+    options.push(lowers.join(OsStr::new(":")));
+    options.push(",upperdir=");
+    options.push(escape(upper));
+    options.push(",workdir=");
+    options.push(escape(work));
+    options
+}
+
+pub(crate) fn mount_with(options: &OsStr, target: &Path) -> nix::Result<()> {
+    // The kernel copies one page of them and drops the rest without a word: half a path may be another path.
+    if options.len() > LONGEST_OPTIONS {
+        return Err(Errno::E2BIG);
     }
-    // volatile: nothing here waits for the disk. Without it, the end of this mount writes out all that is
-    // unwritten on the file system of `upper`, other programs' data too; and our files are deleted right after.
-    let mut volatile = options.clone();
-    volatile.push(",volatile");
-    let mounted = match mount_once(target, &volatile) {
-        // EINVAL: unknown before Linux 5.10. EIO: a write to that disk has failed, and nobody was told yet.
-        Err(Errno::EINVAL | Errno::EIO) => mount_once(target, &options),
-        mounted => mounted,
-    };
+    mounts::mount("overlay", target, "overlay", MsFlags::empty(), options)
+}
+
+/// An error gets a hint, where there is something to be done about it.
+pub(crate) fn explained(mounted: nix::Result<()>, target: &Path) -> Result<()> {
     let hint = match mounted {
         Err(Errno::EINVAL) => " (is the state directory on an overlay? see `cargo lab doctor`)",
         Err(Errno::ENODEV) => " (this kernel has no overlayfs: see `cargo lab doctor`)",
         _ => "",
     };
     mounted.with_context(|| format!("mounting overlay on {}{hint}", target.display()))
-}
-
-fn mount_once(target: &Path, options: &OsString) -> nix::Result<()> {
-    // The kernel copies one page of them and drops the rest without a word: half a path may be another path.
-    if options.len() > LONGEST_OPTIONS {
-        return Err(Errno::E2BIG);
-    }
-    mounts::mount("overlay", target, "overlay", MsFlags::empty(), options)
 }
 
 /// A path in overlay options: `:` stands between layers there, `,` between options, `\` before either to

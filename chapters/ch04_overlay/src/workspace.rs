@@ -1,24 +1,16 @@
-//! A workspace for each container: upper, work and merged. mkdir(2), setns(2), mount_namespaces(7).
+//! A workspace for each container: upper, work and merged. mkdir(2), rmdir(2).
 
-use std::collections::HashSet;
-use std::fs::{self, DirBuilder, File};
-use std::io::Read;
+use std::fs::{DirBuilder, File};
 use std::mem::ManuallyDrop;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::thread::{self, sleep};
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use ch02_cgroups::files::open_directory;
+use anyhow::Result;
 use ch02_cgroups::lock;
 use ch03_pivot_root::{removal, state};
-use log::{debug, error, warn};
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
-use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::stat::Mode;
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use log::{debug, error};
+
+use crate::volatile;
 
 /// The directory `containers/<id>` with `upper`, `work` and `merged` in it. Dropped, it is removed; its mount is
 /// not its own to undo, for it was made in the container's mount namespace and ends with that.
@@ -75,91 +67,11 @@ impl Drop for Workspace {
     }
 }
 
-fn remove(directory: &Path) -> Result<()> {
+/// Removes a container's directory, with what we have made in it.
+pub fn remove(directory: &Path) -> Result<()> {
     removal::ensure_nothing_on(directory)?;
     // By rmdir and before all else: this is where a mount would be, if anything had gone wrong.
     removal::remove_directory(&directory.join("merged"))?;
-    remove_mark(directory);
+    volatile::remove_mark(directory);
     removal::remove_parts(directory, &["upper", "work"])
-}
-
-/// Removes what every volatile overlay leaves in `work`: an empty file four directories deep, the mark that it may not have
-/// been written to the disk. The walk that follows would find it, too, but with some sixty system calls; these are eight.
-/// What else there is, and whatever goes wrong, is left to that walk.
-fn remove_mark(workspace: &Path) {
-    const DIRECTORIES: [&str; 3] = ["work/work/incompat/volatile", "work/work/incompat", "work/work"];
-    // Through no link and no mount, so that it is ours. openat2(2) is older than volatile overlays.
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV);
-    if let Ok(workspace) = open_directory(workspace)
-        && let Ok(mark) = openat2(&workspace, DIRECTORIES[0], how)
-        && unlinkat(mark, "dirty", UnlinkatFlags::NoRemoveDir).is_ok()
-    {
-        for directory in DIRECTORIES {
-            debug!("unlinkat({}, {directory:?}, AT_REMOVEDIR)", workspace.as_raw_fd());
-            let _ = unlinkat(&workspace, directory, UnlinkatFlags::RemoveDir); // only if it is empty
-        }
-    }
-}
-
-/// Removes the workspaces of runs that were killed. The kernel has long unmounted them, unless a process of the container
-/// lives: one that has given up root may have outlived its run, and then the files are not ours to take away.
-pub fn remove_leftovers(state_directory: &Path) -> Result<()> {
-    lock::for_each_abandoned(&state_directory.join("containers"), |directory| {
-        if is_mounted_somewhere(directory)? {
-            warn!("{} belongs to a container that outlived its run", directory.display());
-        } else if let Err(error) = remove(directory) {
-            warn!("left by a run that was killed: {error:#}");
-        }
-        Ok(())
-    })
-}
-
-/// Whether any mount namespace has a mount that names this directory, as a container's overlay names its layers. A
-/// container that has just been killed may need a moment to be gone.
-fn is_mounted_somewhere(directory: &Path) -> Result<bool> {
-    let name = directory.file_name().context("a container's directory has a name")?.as_encoded_bytes();
-    for _ in 0..20 {
-        let mounts = mounts_of_all()?;
-        if !mounts.windows(name.len()).any(|part| part == name) {
-            return Ok(false);
-        }
-        sleep(Duration::from_millis(10));
-    }
-    Ok(true)
-}
-
-/// The mount tables of all namespaces that processes are in, one after another.
-fn mounts_of_all() -> Result<Vec<u8>> {
-    let mut seen = HashSet::new();
-    let mut mounts = Vec::new();
-    for entry in fs::read_dir("/proc").context("listing processes")? {
-        let namespace = entry.context("listing processes")?.path().join("ns/mnt");
-        // Not all entries are processes, and some processes have just ended.
-        if let Ok(name) = fs::read_link(&namespace)
-            && seen.insert(name)
-            && let Ok(namespace) = File::open(&namespace)
-        {
-            mounts.extend(mounts_in(namespace)?);
-        }
-    }
-    Ok(mounts)
-}
-
-/// The whole mount table of a namespace. `/proc/PID/mountinfo` does not have it if that process is in a chroot: it shows
-/// what is below its root. So a thread of ours goes in, and looks from the namespace's own root.
-fn mounts_in(namespace: File) -> Result<Vec<u8>> {
-    let proc = File::open("/proc").context("opening /proc")?; // in there might be none
-    let look = move || {
-        unshare(CloneFlags::CLONE_FS)?; // setns(2) asks for a root that no other thread has too
-        setns(namespace, CloneFlags::CLONE_NEWNS)?;
-        let table =
-            openat(&proc, "thread-self/mountinfo", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-        let mut text = Vec::new();
-        File::from(table).read_to_end(&mut text)?;
-        Ok(text)
-    };
-    let looked: Result<Vec<u8>> = thread::spawn(look).join().unwrap_or_else(|_| bail!("the thread panicked"));
-    looked.context("looking at the mounts of another namespace")
 }

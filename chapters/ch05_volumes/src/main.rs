@@ -1,7 +1,8 @@
 //! Chapter 5: `run` a command on a root of its own, with data of the host that stays when it ends.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -13,8 +14,9 @@ use ch01_run::{child, descriptors, id, inherited, messages, mounts, namespaces};
 use ch02_cgroups::cgroup::Cgroup;
 use ch02_cgroups::limits::Limits;
 use ch03_pivot_root::{devices, image, rootfs, state};
-use ch04_overlay::overlay;
-use ch04_overlay::workspace::{self, Workspace};
+use ch04_overlay::workspace::Workspace;
+use ch04_overlay::{remains, volatile};
+use ch05_volumes::spec::{self, Volume};
 use ch05_volumes::volumes;
 use clap::Parser;
 
@@ -53,41 +55,27 @@ fn run(args: &Run) -> Result<u8> {
     namespaces::require_root()?;
     inherited::normalize()?;
     let id = id::random()?;
-    let hostname = args.options.hostname_or(&id);
-
-    let volumes = volumes::parse_all(&args.volumes)?;
+    let volumes = spec::parse_all(&args.volumes)?;
     let state = state::root()?;
     let image = match &args.rootfs {
         Some(directory) => image::checked(directory)?,
         None => image::busybox(&state)?,
     };
+    remains::remove_all(&state)?; // of killed runs, while a signal still ends us at once
+    contain(args, &id, &state, &image, &volumes)
+}
 
-    workspace::remove_leftovers(&state)?; // of killed runs, while a signal still ends us at once
-
+/// One container, from its first directory to its exit status.
+fn contain(args: &Run, id: &str, state: &Path, image: &Path, volumes: &[Volume]) -> Result<u8> {
     // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
     // then its files and its cgroup are removed, then the terminal is taken back. No signal comes between.
     let signals = HeldSignals::hold()?;
     let mut terminal = Terminal::of_stdin(&args.options)?;
-    let cgroup = Cgroup::create(&id, &args.limits)?;
-    let workspace = Workspace::create(&state, &id)?;
-
+    let cgroup = Cgroup::create(id, &args.limits)?;
+    let workspace = Workspace::create(state, id)?;
+    let hostname = args.options.hostname_or(id);
     // What the child does in its new namespaces: it makes them its own and becomes the command.
-    let inside = || {
-        cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
-        terminal.enter()?;
-        mounts::make_private()?;
-        overlay::mount(&[&image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
-        volumes::mount_all(&volumes, &workspace.merged())?;
-        descriptors::close_others()?; // before any path is followed in the container's root
-        rootfs::pivot(&workspace.merged())?;
-        rootfs::mount_proc()?;
-        devices::mount_dev()?;
-        namespaces::set_hostname(hostname)?;
-        if !args.options.interactive {
-            descriptors::stdin_from_null()?;
-        }
-        exec(&args.command, &environment(hostname))
-    };
+    let inside = || inside(args, hostname, image, &workspace, volumes, &cgroup, &terminal);
 
     let mut container = child::spawn(namespaces::OWN, inside)?;
     terminal.lend_to(container.pid(), &signals)?;
@@ -99,4 +87,29 @@ fn run(args: &Run) -> Result<u8> {
     cgroup.remove()?;
     workspace.remove()?;
     Ok(status)
+}
+
+fn inside(
+    args: &Run,
+    hostname: &OsStr,
+    image: &Path,
+    workspace: &Workspace,
+    volumes: &[Volume],
+    cgroup: &Cgroup,
+    terminal: &Terminal,
+) -> Result<Infallible> {
+    cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
+    terminal.enter()?;
+    mounts::make_private()?;
+    volatile::mount(&[image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
+    volumes::mount_all(volumes, &workspace.merged())?;
+    descriptors::close_others()?; // before any path is followed in the container's root
+    rootfs::pivot(&workspace.merged())?;
+    rootfs::mount_proc()?;
+    devices::mount_dev()?;
+    namespaces::set_hostname(hostname)?;
+    if !args.options.interactive {
+        descriptors::stdin_from_null()?;
+    }
+    exec(&args.command, &environment(hostname))
 }

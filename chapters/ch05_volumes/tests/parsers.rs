@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Component;
 
-use ch05_volumes::volumes::parse_all;
+use ch05_volumes::spec::parse_all;
 use proptest::prelude::*;
 
 /// A volume as somebody may write it, well or not; of few names, so that some meet and some nest.

@@ -36,6 +36,9 @@ struct Arguments {
     /// Only those whose line in the list has this in it
     #[arg(long, default_value = "")]
     only: String,
+    /// Do not ask the fault checks, which take minutes for each change that nobody else finds
+    #[arg(long)]
+    no_faults: bool,
     /// Tell them, and that is all
     #[arg(long)]
     list: bool,
@@ -172,7 +175,7 @@ fn main() -> Result<ExitCode> {
         } else if mutant.is_elsewhere() {
             Fate::Elsewhere
         } else {
-            tried(&target, &tree, mutant, true)?
+            tried(&target, &tree, mutant, !arguments.no_faults)?
         };
         let said = match &fate {
             Fate::Killed(by) => format!("killed by {by}"),

@@ -45,7 +45,7 @@ chapters! {
         name: "2",
         title: "Chapter 2: limits",
         package: "ch02_cgroups",
-        pages: &["ch02-cgroups"],
+        pages: &["ch02-cgroups", "ch02-processors", "ch02-anywhere", "ch02-leftovers"],
         builds_on: Some(Chapter::Run),
         is_typed: true,
     }
@@ -75,7 +75,7 @@ chapters! {
         name: "4",
         title: "Chapter 4 with overlayfs: a writable layer",
         package: "ch04_overlay",
-        pages: &["ch04-overlay"],
+        pages: &["ch04-overlay", "ch04-overlay-leftovers"],
         builds_on: Some(Chapter::PivotRoot),
         is_typed: true,
     }
@@ -85,7 +85,7 @@ chapters! {
         name: "5",
         title: "Chapter 5: volumes",
         package: "ch05_volumes",
-        pages: &["ch05-volumes"],
+        pages: &["ch05-volumes", "ch05-targets"],
         builds_on: Some(Chapter::Overlay),
         is_typed: true,
     }

@@ -26,9 +26,10 @@ use ch02_cgroups::hierarchy::{self, Hierarchy};
 use ch02_cgroups::limits::Limits;
 use ch02_cgroups::lock;
 use ch03_pivot_root::{devices, image, rootfs, state};
-use ch04_overlay::overlay;
-use ch04_overlay::workspace::{self, Workspace};
-use ch05_volumes::volumes::{self, Volume};
+use ch04_overlay::workspace::Workspace;
+use ch04_overlay::{remains, volatile};
+use ch05_volumes::spec::{self, Volume};
+use ch05_volumes::volumes;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use log::LevelFilter;
 use nix::mount::{MntFlags, MsFlags, umount2};
@@ -111,17 +112,13 @@ fn run(args: &Run) -> Result<u8> {
 
     let volumes = if wrong("bad-volume-ignored") {
         // gocker: a volume that cannot be parsed is left out.
-        let good: Vec<_> = args
-            .volumes
-            .iter()
-            .filter(|one| volumes::parse_all(&[(*one).clone()]).is_ok())
-            .cloned()
-            .collect();
-        volumes::parse_all(&good)?
+        let good: Vec<_> =
+            args.volumes.iter().filter(|one| spec::parse_all(&[(*one).clone()]).is_ok()).cloned().collect();
+        spec::parse_all(&good)?
     } else if wrong("target-escapes") {
         unchecked(&args.volumes)?
     } else {
-        volumes::parse_all(&args.volumes)?
+        spec::parse_all(&args.volumes)?
     };
     let state = state::root()?;
     let _held = lock_for_all(&state)?;
@@ -251,7 +248,7 @@ fn inside(
     }
     match workspace {
         Some(workspace) if wrong("target-escapes") => {
-            overlay::mount(&[image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
+            volatile::mount(&[image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
             mount_by_joined_paths(volumes, &workspace.merged())?;
         }
         Some(workspace) if wrong("synced") || wrong("volatile-or-nothing") => {
@@ -259,11 +256,11 @@ fn inside(
             volumes::mount_all(volumes, &workspace.merged())?;
         }
         Some(workspace) if wrong("names-are-links") => {
-            overlay::mount(&[image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
+            volatile::mount(&[image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
             mount_by_names(volumes, &workspace.merged())?;
         }
         Some(workspace) => {
-            overlay::mount(&[image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
+            volatile::mount(&[image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
             volumes::mount_all(volumes, &workspace.merged())?;
             if wrong("volume-alone") {
                 unmount_below(volumes, &workspace.merged())?;
@@ -527,7 +524,9 @@ fn remove_groups(group: &Path) {
 }
 
 fn set(hierarchy: &Hierarchy, limits: &Limits, group: &Path) -> Result<()> {
-    for setting in hierarchy.settings(limits, group)? {
+    let mut settings = hierarchy.version.settings(limits, group)?;
+    settings.retain(|setting| hierarchy.controllers.contains(&setting.controller));
+    for setting in settings {
         fs::write(group.join(setting.file), setting.value)?;
     }
     Ok(())
@@ -560,7 +559,7 @@ fn delete_with_volumes(workspace: &Workspace, volumes: &[Volume]) -> Result<()> 
 fn unchecked(specs: &[OsString]) -> Result<Vec<Volume>> {
     let (odd, right): (Vec<_>, Vec<_>) =
         specs.iter().cloned().partition(|spec| spec.to_string_lossy().ends_with("/../c"));
-    let mut volumes = volumes::parse_all(&right)?;
+    let mut volumes = spec::parse_all(&right)?;
     for spec in odd {
         let (source, target) = spec.to_str().and_then(|spec| spec.split_once(':')).context("no colon")?;
         volumes.push(Volume { source: source.into(), target: target.into(), read_only: false });
@@ -690,7 +689,7 @@ fn lock_for_all(state: &Path) -> Result<Option<File>> {
 /// whatever has an id for a name.
 fn remove_leftovers(state: &Path) -> Result<()> {
     if !wrong("leftovers-are-all") && !wrong("removed-by-name") {
-        return workspace::remove_leftovers(state);
+        return remains::remove_all(state);
     }
     let is_id = |name: &str| name.len() == 12 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     for entry in fs::read_dir(state.join("containers")).into_iter().flatten().flatten() {

@@ -260,7 +260,7 @@ impl Report {
         );
         page.push_str(
             "One of these steps saves time when a lot waits to be written to the disk, and the first floor doesn't have it: a \
-             [volatile overlay](ch04-overlay.md#nothing-for-the-disk). In return there are two more directories and a file to \
+             [volatile overlay](ch04-overlay-leftovers.md#nothing-for-the-disk). In return there are two more directories and a file to \
              remove.\n\n\
              ## Starting and ending a container\n\n\
              Each contender runs `/bin/true` in the same image, with the same five namespaces, and with a limit of 100 MB of \
