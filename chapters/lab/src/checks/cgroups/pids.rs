@@ -19,7 +19,10 @@ pub(crate) const CHECKS: &[Check] = &[
 ];
 
 fn pids_limit(lab: &Lab) -> Result<()> {
-    sets(lab, &["--pids-limit", "20"], "pids", ("pids.max", "20"), ("pids.max", "20"))
+    for most in ["20", "1"] {
+        sets(lab, &["--pids-limit", most], "pids", ("pids.max", most), ("pids.max", most))?;
+    }
+    Ok(())
 }
 
 fn pids_really(lab: &Lab) -> Result<()> {

@@ -4,10 +4,12 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use anyhow::Result;
+use nix::mount::MsFlags;
 
 use super::sources::{source, volume};
 use crate::chapter::Chapter::Volumes;
 use crate::checks::check::Check;
+use crate::machine::mounts::{bind, rebind};
 use crate::see;
 use crate::trial::runtime::Lab;
 
@@ -27,7 +29,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check::new(
         "volume-bad-source",
         Volumes,
-        "A SRC that cannot be made, for a file is in its way, is refused.",
+        "A SRC that cannot be made, for a file or a read-only mount is in its way, is refused with the reason.",
         bad_source,
     ),
     Check::new(
@@ -91,6 +93,13 @@ fn same_target(lab: &Lab) -> Result<()> {
 fn bad_source(lab: &Lab) -> Result<()> {
     let file = source(lab, "source")?.join("file");
     lab.sh("echo ran").with(volume(&file.join("below"), "/data")).finish()?.refuses(&[125])?;
+    // It is not the mount that is the reason.
+    let closed = lab.folder("closed")?;
+    bind(&closed, &closed)?;
+    rebind(&closed, MsFlags::MS_RDONLY)?;
+    lab.arranged()?;
+    let outcome = lab.sh("echo ran").with(volume(&closed.join("new"), "/data")).finish()?;
+    outcome.refuses(&[125])?.mentions("read-only")?;
     Ok(())
 }
 
