@@ -19,7 +19,10 @@ impl Draft {
         for name in &step.gone {
             let text = self.0.get_mut(&step.file).with_context(|| format!("no {}", step.file))?;
             let there = Source::parse(&step.file, text)?;
-            let range = whole(found(&there, name)?);
+            let part = found(&there, name)?;
+            // A member goes alone, the last one with its `impl`.
+            let others = there.parts.iter().filter(|other| other.frame == part.frame).count();
+            let range = if others > 1 && part.frame.is_some() { part.lines.clone() } else { whole(part) };
             *text = spliced(text, range, "");
         }
         for group in &step.groups {

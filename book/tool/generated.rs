@@ -39,9 +39,13 @@ pub fn all() -> Result<BTreeMap<PathBuf, Result<String>>> {
     }
     files.insert(repo::pages().join("recording.svg"), recording::svg());
     files.insert(repo::root().join("chapters/lab/stops.txt"), stops());
-    match measure::all().and_then(|measures| measure::timed(&measures)) {
+    let measures = measure::all()?;
+    if !measures.broken.is_empty() {
+        files.insert(repo::pages(), Err(anyhow!("measuring the pages: {}", measures.broken.join("\n"))));
+    }
+    match measure::timed(&measures) {
         Ok(pages) => files.extend(pages.into_iter().map(|page| (page.path.clone(), Ok(page.text())))),
-        Err(error) => drop(files.insert(repo::pages(), Err(error.context("measuring the pages")))),
+        Err(error) => drop(files.insert(repo::pages(), Err(error))),
     }
     Ok(files)
 }

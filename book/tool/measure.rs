@@ -88,6 +88,8 @@ pub struct Measures {
     pub stretches: Vec<Stretch>,
     /// Until chapter 1's first stop, if it has one.
     pub first: Option<First>,
+    /// What could not be measured, and why.
+    pub broken: Vec<String>,
 }
 
 impl Measure {
@@ -183,11 +185,15 @@ pub fn all() -> Result<Measures> {
                 learner = Some((chapter, Learner::before(&library, chapter)?, Stretch::default()));
             }
             let Some((_, learner, stretch)) = &mut learner else { continue };
-            for event in learner::events(&library, &page)? {
+            let events = learner::events(&library, &page);
+            let broken = events.as_ref().err().map(|error| format!("{error:#}"));
+            measures.broken.extend(broken);
+            for event in events.unwrap_or_default() {
                 match event {
                     Event::Block(block) => {
                         let lines = typed_lines(&block, learner);
-                        learner.type_in(&block, &page, &library)?;
+                        let broken = learner.type_in(&block, &page, &library).err();
+                        measures.broken.extend(broken.map(|error| format!("{error:#}")));
                         measure.typed += lines.len();
                         measure.characters +=
                             lines.iter().map(|line| line.trim().chars().count() + 1).sum::<usize>();
@@ -325,7 +331,7 @@ fn typed_lines(block: &Block, learner: &Learner) -> Vec<String> {
 
 /// What is over a limit, in sentences.
 pub fn over(measures: &Measures) -> Vec<String> {
-    let mut over = Vec::new();
+    let mut over = measures.broken.clone();
     for page in measures.pages.iter().filter(|page| page.is_typed) {
         let name = &page.page;
         let mut say = |is: bool, what: String| over.extend(is.then(|| format!("{name}: {what}")));

@@ -1,13 +1,13 @@
 //! Where this host has its cgroup controllers, and in which version: cgroups(7), proc_pid_mountinfo(5).
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use crate::files::Setting;
-use crate::limits::{Limits, NumberList};
+use crate::limits::Limits;
 use crate::mountinfo::{self, Mount};
+use crate::numbers::NumberList;
 use crate::version::Version;
 
 /// A mounted cgroup file system, and those of its controllers that we use.
@@ -26,18 +26,9 @@ impl Hierarchy {
     pub fn ours(&self) -> PathBuf {
         self.root.join("byhand")
     }
-
-    /// What to write for those of the limits that its controllers are for, to which file of `group`, in this order.
-    pub fn settings(&self, limits: &Limits, group: &Path) -> Result<Vec<Setting>> {
-        let mut settings = self.version.settings(limits, group)?;
-        settings.retain(|setting| self.controllers.contains(&setting.controller));
-        Ok(settings)
-    }
 }
 
-/// Finds each of these controllers. A v1 controller has a mount of its own, or shares one, as cpu and cpuacct
-/// often do; a v2 controller is named in the file `cgroup.controllers` of the one mount for all. Some hosts
-/// have some of each.
+/// Finds each of these controllers. Two that share a mount share a [`Hierarchy`].
 pub fn find(controllers: &[&'static str]) -> Result<Vec<Hierarchy>> {
     if controllers.is_empty() {
         return Ok(Vec::new());
@@ -45,24 +36,7 @@ pub fn find(controllers: &[&'static str]) -> Result<Vec<Hierarchy>> {
     let mounts = mountinfo::read()?;
     let mut found: Vec<Hierarchy> = Vec::new();
     for controller in controllers {
-        let on_v1 = |mount: &&Mount| {
-            mount.filesystem == "cgroup"
-                && mount.super_options.split(',').any(|option| option == *controller)
-                && mount.is_visible()
-        };
-        let on_v2 = |mount: &&Mount| {
-            let offered = || fs::read_to_string(mount.target.join("cgroup.controllers")).unwrap_or_default();
-            mount.filesystem == "cgroup2"
-                && mount.is_visible()
-                && offered().split_whitespace().any(|name| name == *controller)
-        };
-        let (mount, version) = if let Some(mount) = mounts.iter().find(on_v1) {
-            (mount, Version::V1)
-        } else if let Some(mount) = mounts.iter().find(on_v2) {
-            (mount, Version::V2)
-        } else {
-            bail!("no cgroup v1 or v2 tree here has a controller {controller:?} (see `cargo lab doctor`)");
-        };
+        let (mount, version) = place(&mounts, controller)?;
         match found.iter_mut().find(|hierarchy| hierarchy.root == mount.target) {
             Some(hierarchy) => hierarchy.controllers.push(controller),
             None => {
@@ -72,6 +46,32 @@ pub fn find(controllers: &[&'static str]) -> Result<Vec<Hierarchy>> {
         }
     }
     Ok(found)
+}
+
+/// Where this host has a controller. Some hosts have some on v1, and others on v2.
+fn place<'a>(mounts: &'a [Mount], controller: &str) -> Result<(&'a Mount, Version)> {
+    if let Some(mount) = mounts.iter().find(|mount| has_on_v1(mount, controller)) {
+        Ok((mount, Version::V1))
+    } else if let Some(mount) = mounts.iter().find(|mount| has_on_v2(mount, controller)) {
+        Ok((mount, Version::V2))
+    } else {
+        bail!("no cgroup v1 or v2 tree here has a controller {controller:?} (see `cargo lab doctor`)")
+    }
+}
+
+/// A v1 controller has a mount of its own, or shares one, as cpu and cpuacct often do.
+fn has_on_v1(mount: &Mount, controller: &str) -> bool {
+    mount.filesystem == "cgroup"
+        && mount.super_options.split(',').any(|option| option == controller)
+        && mount.is_visible()
+}
+
+/// A v2 controller is named in the file `cgroup.controllers` of the one mount for all.
+fn has_on_v2(mount: &Mount, controller: &str) -> bool {
+    let offered = || fs::read_to_string(mount.target.join("cgroup.controllers")).unwrap_or_default();
+    mount.filesystem == "cgroup2"
+        && mount.is_visible()
+        && offered().split_whitespace().any(|name| name == controller)
 }
 
 /// Refuses CPUs and memory nodes that the host has not got. The kernel would say EINVAL or ERANGE when they are

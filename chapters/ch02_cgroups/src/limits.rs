@@ -1,19 +1,16 @@
 //! The limits as the user gives them, checked before anything is made: cgroups(7), cpuset(7).
 
-use std::collections::BTreeSet;
-use std::str::FromStr;
-
 use anyhow::{Context, Result, ensure};
 use nix::unistd::{SysconfVar, sysconf};
+
+use crate::numbers::digits;
+use crate::numbers::{NumberList, in_range};
 
 /// The length of a period of the CPU scheduler's bandwidth control, in microseconds: its default.
 pub const CPU_PERIOD: u64 = 100_000;
 
 /// Docker's smallest memory limit. Less is nearly always a slip of the unit.
 const LEAST_MEMORY: u64 = 6 << 20;
-
-/// The most CPUs or memory nodes that a kernel can be built for.
-const MOST_NUMBERS: u32 = 8192;
 
 /// What a container may use. `None` means no limit.
 #[derive(Debug, Default, Clone, clap::Args)]
@@ -51,41 +48,6 @@ impl Limits {
     }
 }
 
-/// Numbers and ranges as the kernel writes them: `0-1,3`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NumberList {
-    /// As given, which is how the kernel wants it too.
-    pub text: String,
-    /// The same, counted out.
-    pub numbers: BTreeSet<u32>,
-}
-
-impl FromStr for NumberList {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<NumberList> {
-        let number = |text: &str| -> Result<u32> {
-            let number = digits(text)?;
-            ensure!(number < MOST_NUMBERS.into(), "{number} is more than any kernel has");
-            Ok(number as u32)
-        };
-        let mut numbers = BTreeSet::new();
-        for part in text.split(',') {
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let (first, last) = (number(first)?, number(last)?);
-            ensure!(first <= last, "the range {part} runs backwards");
-            numbers.extend(first..=last);
-        }
-        Ok(NumberList { text: text.to_string(), numbers })
-    }
-}
-
-/// A number without sign; unlike the standard parser, with one kind of message.
-fn digits(text: &str) -> Result<u64> {
-    ensure!(!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()), "{text:?} is not a number");
-    text.parse().with_context(|| format!("{text} is too large"))
-}
-
 /// A size in bytes: `100m`, `1g`, `65536`. The units are powers of 1024: b, k, m, g.
 pub fn parse_memory(text: &str) -> Result<u64> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -114,11 +76,6 @@ pub fn parse_pids(text: &str) -> Result<u64> {
     in_range(digits(text)?, 1, 4_194_304) // the largest number of process ids a kernel can have
 }
 
-fn in_range(number: u64, least: u64, most: u64) -> Result<u64> {
-    ensure!((least..=most).contains(&number), "must be from {least} to {most}");
-    Ok(number)
-}
-
 /// A number of CPUs such as `1.5`, as microseconds of CPU time in each [`CPU_PERIOD`].
 pub fn parse_cpus(text: &str) -> Result<u64> {
     let cpus: f64 = text.parse().with_context(|| format!("{text:?} is not a number of CPUs"))?;
@@ -140,16 +97,6 @@ mod tests {
         for bad in ["", "m", "10x", "1", "-5m", "1.5g", "10 m", "99999999999999999999g", "9999999999g", "10é"]
         {
             assert!(parse_memory(bad).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn lists() {
-        let list: NumberList = "0-2,5".parse().unwrap();
-        assert_eq!(Vec::from_iter(list.numbers), [0, 1, 2, 5]);
-        for bad in ["", "abc", "1-0", "0-", "-1", "0,,1", "0-4294967295", "99999999999", "0-1-2", "+1", "0 "]
-        {
-            assert!(bad.parse::<NumberList>().is_err(), "{bad:?}");
         }
     }
 

@@ -7,11 +7,11 @@ use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use log::{debug, warn};
 
 /// How long to wait for what only a run that looks for leftovers can have, for a moment.
@@ -34,9 +34,7 @@ pub fn hold(path: &Path, patience: Duration, make: impl Fn() -> io::Result<()>) 
         if let Some(held) = try_hold(path)? {
             return Ok(held);
         }
-        if waited >= patience {
-            bail!("another run does not let go of {}", path.display());
-        }
+        ensure!(waited < patience, "another run does not let go of {}", path.display());
         if waited == A_MOMENT {
             warn!("waiting for another run, which has {}", path.display());
         }
@@ -71,14 +69,8 @@ fn try_hold(path: &Path) -> Result<Option<File>> {
 /// Ours is what has an id for a name, is root's, and is closed to everybody else; nothing else is even opened. Of very
 /// many only a hundred, and the next run takes more: nobody should wait long for others' remains.
 pub fn for_each_abandoned(parent: &Path, mut take_away: impl FnMut(&Path) -> Result<()>) -> Result<()> {
-    let listing = || format!("listing {}", parent.display());
-    let entries = match fs::read_dir(parent) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        entries => entries.with_context(listing)?,
-    };
     let mut taken = 0;
-    for entry in entries {
-        let path = entry.with_context(listing)?.path();
+    for path in entries(parent)? {
         if taken < 100
             && is_ours(&path)?
             && let Some(_lock) = try_hold(&path)?
@@ -89,6 +81,15 @@ pub fn for_each_abandoned(parent: &Path, mut take_away: impl FnMut(&Path) -> Res
         }
     }
     Ok(())
+}
+
+/// What is in a directory, if that is there.
+fn entries(parent: &Path) -> Result<Vec<PathBuf>> {
+    let listing = || format!("listing {}", parent.display());
+    match fs::read_dir(parent) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries.with_context(listing)?.map(|one| Ok(one.with_context(listing)?.path())).collect(),
+    }
 }
 
 /// Whether a run of ours made this: it looks so, and nobody but root can have made it look so.

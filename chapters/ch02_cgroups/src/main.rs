@@ -1,6 +1,7 @@
 //! Chapter 2: `run` a command in namespaces of its own and within limits, on the host's file system.
 
-use std::ffi::OsString;
+use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -49,20 +50,7 @@ fn run(args: &Run) -> Result<u8> {
     let signals = HeldSignals::hold()?;
     let mut terminal = Terminal::of_stdin(&args.options)?;
     let cgroup = Cgroup::create(&id, &args.limits)?;
-
-    // What the child does in its new namespaces: it makes them its own and becomes the command.
-    let inside = || {
-        cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
-        terminal.enter()?;
-        mounts::make_private()?;
-        descriptors::close_others()?;
-        mounts::mount_proc()?;
-        namespaces::set_hostname(hostname)?;
-        if !args.options.interactive {
-            descriptors::stdin_from_null()?;
-        }
-        exec(&args.command, &environment(hostname))
-    };
+    let inside = || inside(args, hostname, &cgroup, &terminal);
 
     let mut container = child::spawn(namespaces::OWN, inside)?;
     terminal.lend_to(container.pid(), &signals)?;
@@ -73,4 +61,18 @@ fn run(args: &Run) -> Result<u8> {
     }
     cgroup.remove()?;
     Ok(status)
+}
+
+/// What the child does in its new namespaces: it makes them its own and becomes the command.
+fn inside(args: &Run, hostname: &OsStr, cgroup: &Cgroup, terminal: &Terminal) -> Result<Infallible> {
+    cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
+    terminal.enter()?;
+    mounts::make_private()?;
+    descriptors::close_others()?;
+    mounts::mount_proc()?;
+    namespaces::set_hostname(hostname)?;
+    if !args.options.interactive {
+        descriptors::stdin_from_null()?;
+    }
+    exec(&args.command, &environment(hostname))
 }

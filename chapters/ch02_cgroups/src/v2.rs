@@ -10,7 +10,7 @@ use crate::limits::{CPU_PERIOD, Limits};
 
 /// A controller is there for a cgroup if it is turned on for the children of each one above it. It stays
 /// on: another program may have begun to need it.
-pub(crate) fn prepare(root: &Path, group: &Path, controllers: &[&str]) -> Result<()> {
+pub fn prepare(root: &Path, group: &Path, controllers: &[&str]) -> Result<()> {
     let parent = group.parent().context("a cgroup has a parent")?;
     for above in [root, parent] {
         for controller in controllers {
@@ -21,24 +21,13 @@ pub(crate) fn prepare(root: &Path, group: &Path, controllers: &[&str]) -> Result
     Ok(())
 }
 
-/// Memory and CPU, which this version has files of its own for.
-pub(crate) fn settings(limits: &Limits, group: &Path) -> Result<Vec<Setting>> {
-    let mut settings = Vec::new();
-    let mut set = |controller, file, value: String| settings.push(Setting { controller, file, value });
-    if let Some(bytes) = limits.memory {
-        set("memory", "memory.max", bytes.to_string());
-        // Swap apart from memory here, so none of it makes one limit for both.
-        if exists(&group.join("memory.swap.max"))? {
-            set("memory", "memory.swap.max", "0".to_string());
-        } else {
-            ensure!(!has_swap(), "this kernel does not limit swap: swapoff -a, or boot with swapaccount=1");
-        }
-    }
-    if let Some(shares) = limits.cpu_shares {
-        set("cpu", "cpu.weight", weight(shares).to_string());
-    }
-    if let Some(quota) = limits.cpu_quota {
-        set("cpu", "cpu.max", format!("{quota} {CPU_PERIOD}"));
+/// A limit on memory. Swap is counted apart from it here, so none of it makes one limit for both.
+pub fn memory(bytes: u64, group: &Path) -> Result<Vec<Setting>> {
+    let mut settings = vec![Setting::new("memory", "memory.max", bytes)];
+    if exists(&group.join("memory.swap.max"))? {
+        settings.push(Setting::new("memory", "memory.swap.max", 0));
+    } else {
+        ensure!(!has_swap(), "this kernel does not limit swap: swapoff -a, or boot with swapaccount=1");
     }
     Ok(settings)
 }
@@ -46,6 +35,13 @@ pub(crate) fn settings(limits: &Limits, group: &Path) -> Result<Vec<Setting>> {
 /// Whether this machine can swap at this moment: the list has a line below its heading.
 fn has_swap() -> bool {
     fs::read_to_string("/proc/swaps").is_ok_and(|list| list.lines().count() > 1)
+}
+
+/// A share of the CPUs, and the most of them.
+pub(crate) fn cpu(limits: &Limits) -> Vec<Setting> {
+    let weight = limits.cpu_shares.map(|shares| Setting::new("cpu", "cpu.weight", weight(shares)));
+    let most = limits.cpu_quota.map(|quota| Setting::new("cpu", "cpu.max", format!("{quota} {CPU_PERIOD}")));
+    weight.into_iter().chain(most).collect()
 }
 
 /// Shares as a weight. The default of the one is 1024, of the other 100, and what counts is the ratio

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use crate::cpuset;
 use crate::files::Setting;
 use crate::limits::Limits;
 use crate::{v1, v2};
@@ -29,12 +30,43 @@ impl Version {
         }
     }
 
+    /// A limit on memory: what to write, to which file of `group`, in this order.
+    pub fn memory(self, bytes: u64, group: &Path) -> Result<Vec<Setting>> {
+        match self {
+            Version::V1 => v1::memory(bytes, group),
+            Version::V2 => v2::memory(bytes, group),
+        }
+    }
+
     /// The file with the line `oom_kill N`.
     pub fn oom_file(self) -> &'static str {
         match self {
             Version::V1 => "memory.oom_control",
             Version::V2 => "memory.events",
         }
+    }
+
+    /// Makes the new directory `group`, in a directory of ours in `root`, ready to be written to and joined.
+    pub fn prepare(self, root: &Path, group: &Path, controllers: &[&str]) -> Result<()> {
+        match self {
+            Version::V1 if controllers.contains(&"cpuset") => cpuset::fill(root, group),
+            Version::V1 => Ok(()),
+            Version::V2 => v2::prepare(root, group, controllers),
+        }
+    }
+
+    /// What to write for all the limits, to which file of `group`, in this order.
+    pub fn settings(self, limits: &Limits, group: &Path) -> Result<Vec<Setting>> {
+        let mut settings = Vec::new();
+        if let Some(bytes) = limits.memory {
+            settings.extend(self.memory(bytes, group)?);
+        }
+        settings.extend(match self {
+            Version::V1 => v1::cpu(limits),
+            Version::V2 => v2::cpu(limits),
+        });
+        settings.extend(alike(limits));
+        Ok(settings)
     }
 
     /// The file that lists the CPUs or memory nodes a cgroup has: of `cpuset.cpus` or `cpuset.mems`.
@@ -44,30 +76,12 @@ impl Version {
             Version::V2 => format!("{file}.effective"),
         }
     }
-
-    /// Makes the new directory `group`, in a directory of ours in `root`, ready to be written to and joined.
-    pub fn prepare(self, root: &Path, group: &Path, controllers: &[&str]) -> Result<()> {
-        match self {
-            Version::V1 => v1::prepare(root, group, controllers),
-            Version::V2 => v2::prepare(root, group, controllers),
-        }
-    }
-
-    /// What to write for the limits, to which file of `group`, in this order.
-    pub fn settings(self, limits: &Limits, group: &Path) -> Result<Vec<Setting>> {
-        let own = match self {
-            Version::V1 => v1::settings(limits, group)?,
-            Version::V2 => v2::settings(limits, group)?,
-        };
-        Ok(own.into_iter().chain(alike(limits)).collect())
-    }
 }
 
 /// What both versions call the same.
 fn alike(limits: &Limits) -> impl Iterator<Item = Setting> {
-    let cpus = limits.cpuset_cpus.as_ref().map(|list| ("cpuset", "cpuset.cpus", list.text.clone()));
-    let mems = limits.cpuset_mems.as_ref().map(|list| ("cpuset", "cpuset.mems", list.text.clone()));
-    let pids = limits.pids.map(|most| ("pids", "pids.max", most.to_string()));
-    let settings = [cpus, mems, pids].into_iter().flatten();
-    settings.map(|(controller, file, value)| Setting { controller, file, value })
+    let cpus = limits.cpuset_cpus.as_ref().map(|list| Setting::new("cpuset", "cpuset.cpus", &list.text));
+    let mems = limits.cpuset_mems.as_ref().map(|list| Setting::new("cpuset", "cpuset.mems", &list.text));
+    let pids = limits.pids.map(|most| Setting::new("pids", "pids.max", most));
+    [cpus, mems, pids].into_iter().flatten()
 }

@@ -5,8 +5,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use ch02_cgroups::limits::{self, NumberList};
-use ch02_cgroups::mountinfo;
+use ch02_cgroups::numbers::NumberList;
+use ch02_cgroups::{limits, mountinfo};
 use proptest::prelude::*;
 
 /// As the kernel writes a path in mountinfo.

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use ch02_cgroups::files::{Found, open_directory, path_to, remove_below};
+use ch02_cgroups::walk::{Found, open_directory, path_to, remove_below};
 use log::debug;
 
 /// What rmdir(2) says of a directory that has something in it, or mounted on it.

@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use anyhow::Result;
-use ch02_cgroups::files::open_directory;
+use ch02_cgroups::walk::open_directory;
 use log::debug;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};

@@ -45,7 +45,7 @@ chapters! {
         name: "2",
         title: "Chapter 2: limits",
         package: "ch02_cgroups",
-        pages: &["ch02-cgroups"],
+        pages: &["ch02-cgroups", "ch02-processors", "ch02-anywhere", "ch02-leftovers"],
         builds_on: Some(Chapter::Run),
         is_typed: true,
     }

@@ -524,7 +524,9 @@ fn remove_groups(group: &Path) {
 }
 
 fn set(hierarchy: &Hierarchy, limits: &Limits, group: &Path) -> Result<()> {
-    for setting in hierarchy.settings(limits, group)? {
+    let mut settings = hierarchy.version.settings(limits, group)?;
+    settings.retain(|setting| hierarchy.controllers.contains(&setting.controller));
+    for setting in settings {
         fs::write(group.join(setting.file), setting.value)?;
     }
     Ok(())
