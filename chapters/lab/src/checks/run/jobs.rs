@@ -159,7 +159,15 @@ fn continued(lab: &Lab) -> Result<()> {
 }
 
 fn foreground_again(lab: &Lab) -> Result<()> {
-    stopped_and_taken_up(lab, "-ti", signal_stop)
+    stopped_and_taken_up(lab, "-ti", signal_stop)?;
+    // bg lets it go on without the terminal, which it waits for.
+    let in_the_background = |terminal: &mut Terminal| {
+        signal_stop(terminal)?;
+        terminal.shows("caller$ ")?;
+        stopped(terminal)?;
+        terminal.types("bg\n")
+    };
+    stopped_and_taken_up(lab, "-ti", in_the_background)
 }
 
 fn killed(lab: &Lab) -> Result<()> {
