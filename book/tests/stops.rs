@@ -22,8 +22,9 @@ use book::repo;
 use lab::{Chapter, Check, Graded, Limits, Plan, Verdict};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-/// Chapters whose pages are still being written: that no stop names a check of theirs is only told.
-const BEING_WRITTEN: &[Chapter] = &[Chapter::Run, Chapter::Cgroups];
+/// Where that no stop names a check is only told: of chapter 2, one passes by chance before its stop when other containers
+/// run at the same time.
+const BEING_WRITTEN: &[Chapter] = &[Chapter::Cgroups];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
