@@ -1,4 +1,4 @@
-//! Stop 3 of chapter 2: who dies of the limit is told of.
+//! Stop 3 of chapter 2: `run` says when the limit has killed somebody.
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
