@@ -93,7 +93,7 @@ impl Group {
     }
 }
 
-/// Whether the directory of all our containers is right to stay, for others are in it; or it was never made.
+/// Whether the directory of all our containers is right to stay, because others are in it; or it was never made.
 fn may_stay(why: ErrorKind) -> bool {
     use ErrorKind::{DirectoryNotEmpty, NotFound, ReadOnlyFilesystem, ResourceBusy};
     matches!(why, DirectoryNotEmpty | ResourceBusy | NotFound | ReadOnlyFilesystem)

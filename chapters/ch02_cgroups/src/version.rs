@@ -23,8 +23,8 @@ impl Version {
     pub fn join_file(self) -> &'static str {
         match self {
             // Unlike `cgroup.procs`, which v1 has too, this file moves one thread, and a process of one thread is
-            // moved whole. When a thread moves itself so, the kernel (since 5.5) need not stop everyone from forking
-            // meanwhile. For any other move it must, and that alone often takes 10 ms.
+            // moved whole. When a thread moves itself that way, the kernel (since 5.5) lets everyone go on forking.
+            // For any other move it has to stop them, and that alone often takes 10 ms.
             Version::V1 => "tasks",
             Version::V2 => "cgroup.procs",
         }
