@@ -394,7 +394,7 @@ fn the_text_is_without_some_habits() {
         let found = habits::found(&page).into_iter();
         wrong.extend(found.map(|(index, what)| format!("{}: {what}", page.place(index))));
     }
-    none_but_being_written(wrong);
+    none(wrong);
 }
 
 /// What a sitting is about, what it needs, how long it takes.
@@ -414,7 +414,7 @@ fn chapters_pages_have_their_openers() {
             }
         }
     }
-    none_but_being_written(wrong);
+    none(wrong);
 }
 
 /// What is opened is closed, in its order, and a fold has something to click on.
@@ -443,23 +443,12 @@ fn folds_and_boxes_are_closed() {
     none(wrong);
 }
 
-/// Pages, drawings and places that are still being written: what is said of them does not fail a test. `""` is all.
-const BEING_WRITTEN: &[&str] = &["ch06"];
-
-/// Fails with what is wrong, but tells only what is still being written.
-fn none_but_being_written(wrong: Vec<String>) {
-    let is_being_written = |line: &String| BEING_WRITTEN.iter().any(|name| line.contains(name));
-    let (later, now): (Vec<_>, Vec<_>) = wrong.into_iter().partition(is_being_written);
-    later.iter().for_each(|line| println!("being written: {line}"));
-    none(now);
-}
-
 /// How long the pages are: `cargo run -p book -- words` shows the same.
 fn pages_are_sittings() {
     let measures = measure::all().unwrap();
     println!("\n{}", measure::table(&measures).unwrap());
     let over = measure::over(&measures);
-    none_but_being_written(over);
+    none(over);
 }
 
 /// For those who hear the page.
@@ -472,5 +461,5 @@ fn every_drawing_has_a_name() {
             wrong.push(format!("{path}: no `// title: …` in the first line"));
         }
     }
-    none_but_being_written(wrong);
+    none(wrong);
 }
