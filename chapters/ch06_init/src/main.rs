@@ -1,0 +1,115 @@
+//! Chapter 6: `run` a command that finds all that it expects: a process 1 that does its duty, a terminal, a whole /dev.
+
+use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use ch01_run::exec::{environment, exec};
+use ch01_run::options::Options;
+use ch01_run::signals::HeldSignals;
+use ch01_run::{child, descriptors, id, inherited, messages, mounts, namespaces};
+use ch02_cgroups::cgroup::Cgroup;
+use ch02_cgroups::limits::Limits;
+use ch03_pivot_root::{image, rootfs, state};
+use ch04_overlay::{remains, volatile, workspace::Workspace};
+use ch05_volumes::{spec, volumes};
+use ch06_init::{filesystems, init, streams::Streams, surroundings::Surroundings};
+use clap::Parser;
+
+#[derive(Parser)]
+// No command at all is an error like any other: one line, 125. Of an option given twice, the last counts.
+#[command(arg_required_else_help = false, args_override_self = true)]
+enum Cli {
+    /// Run a command in a new container
+    Run(Run),
+}
+
+#[derive(clap::Args)]
+struct Run {
+    #[command(flatten)]
+    options: Options,
+    #[command(flatten)]
+    limits: Limits,
+    /// The image: a directory [default: the busybox image]
+    #[arg(long, value_name = "DIR")]
+    rootfs: Option<PathBuf>,
+    /// Mount SRC of the host on DST in the container, read-only or not; may be given again
+    #[arg(short = 'v', long = "volume", value_name = "SRC:DST[:ro|rw]")]
+    volumes: Vec<OsString>,
+    #[command(flatten)]
+    surroundings: Surroundings,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true)]
+    command: Vec<OsString>,
+}
+
+fn main() -> ExitCode {
+    messages::exit(Cli::try_parse(), |Cli::Run(args)| run(&args))
+}
+
+/// All that `run` does, in order.
+fn run(args: &Run) -> Result<u8> {
+    messages::start_log(args.options.log_level)?;
+    namespaces::require_root()?;
+    inherited::normalize()?;
+    let id = id::random()?;
+    let volumes = spec::parse_all(&args.volumes)?;
+    let state = state::root()?;
+    let image = match &args.rootfs {
+        Some(directory) => image::checked(directory)?,
+        None => image::busybox(&state)?,
+    };
+    remains::remove_all(&state)?; // of killed runs, while a signal still ends us at once
+    contain(args, &id, &state, &image, &volumes)
+}
+
+/// One container, from its first directory to its exit status.
+fn contain(args: &Run, id: &str, state: &Path, image: &Path, volumes: &[spec::Volume]) -> Result<u8> {
+    // From here on, what is made is undone when it goes out of scope, the last first: the container is killed,
+    // then its files and its cgroup are removed, then the terminal is as it was. No signal comes between.
+    let signals = HeldSignals::hold()?;
+    let (streams, mut carriers) = Streams::make(&args.options, &signals)?;
+    let cgroup = Cgroup::create(id, &args.limits)?;
+    let workspace = Workspace::create(state, id)?;
+    let hostname = args.options.hostname_or(id);
+    // What the child does in its new namespaces: it makes them its own and becomes the command.
+    let inside = || inside(args, hostname, image, &workspace, volumes, &cgroup, &streams);
+
+    let mut container = child::spawn(namespaces::OWN, inside)?;
+    drop(streams);
+    carriers.wait_for_foreground(&signals)?;
+    container.start(&signals)?;
+    let status = carriers.wait(&mut container, &signals)?;
+    if let kills @ 1.. = cgroup.oom_kills()? {
+        messages::say(&format!("out of memory: the kernel killed {kills} of the container's processes"));
+    }
+    cgroup.remove()?;
+    workspace.remove()?;
+    Ok(status)
+}
+
+fn inside(
+    args: &Run,
+    hostname: &OsStr,
+    image: &Path,
+    workspace: &Workspace,
+    volumes: &[spec::Volume],
+    cgroup: &Cgroup,
+    streams: &Streams,
+) -> Result<Infallible> {
+    cgroup.join()?; // first, so that all we do counts, and while the cgroup files are in sight
+    streams.enter()?;
+    mounts::make_private()?;
+    volatile::mount(&[image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
+    volumes::mount_all(volumes, &workspace.merged(), &filesystems::PLACES)?;
+    descriptors::close_others()?; // before any path is followed in the container's root
+    rootfs::pivot(&workspace.merged())?;
+    rootfs::mount_proc()?;
+    args.surroundings.mount_all()?;
+    namespaces::set_hostname(hostname)?;
+    streams.complete()?;
+    let command = || streams.take_terminal().and_then(|()| exec(&args.command, &environment(hostname)));
+    if args.surroundings.init { init::become_init(command) } else { command() }
+}
