@@ -1,0 +1,52 @@
+//! `rm`: away with containers, and with what they wrote.
+
+use anyhow::{Result, bail};
+use ch01_run::{inherited, messages};
+
+use crate::record::Record;
+use crate::several::{self, Containers};
+use crate::state::State;
+use crate::{find, orphans, output, stopping, unfinished};
+
+/// Arguments of `rm`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Kill what runs, and do not mind what is not there
+    #[arg(short, long)]
+    force: bool,
+    #[command(flatten)]
+    which: Containers,
+}
+
+/// All that `rm` does, in order.
+pub fn rm(args: &Args) -> Result<u8> {
+    let state = args.which.begin()?;
+    inherited::normalize()?;
+    orphans::sweep(&state)?;
+    several::each(&args.which.containers, |word| {
+        let record = match find::meant_by(&state, word) {
+            Err(error) if args.force => {
+                messages::fail(&error);
+                return Ok(true);
+            }
+            found => found?,
+        };
+        if args.force {
+            stopping::kill_now(&record)?;
+        }
+        remove(&state, &record, word.to_string_lossy().as_ref())?;
+        output::print_line(&word.to_string_lossy()).map(|()| true)
+    })
+}
+
+/// With its lock held: from here on nobody starts it. If it has just been started, it is not ours to remove.
+fn remove(state: &std::path::Path, record: &Record, word: &str) -> Result<()> {
+    let Some(held) = record.lock()? else {
+        match State::of(record)? {
+            state if state.runs() => bail!("container {word} is running: stop it first, or use rm -f"),
+            _ if record.lives()? => bail!("container {word} is about to run: try again"),
+            _ => return Ok(()), // somebody else has just removed it
+        }
+    };
+    unfinished::remove(state, &held)
+}

@@ -1,0 +1,84 @@
+//! `start`: a container that has ended, once more, with all that it wrote.
+
+use std::io::{IsTerminal, stdin};
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use ch01_run::signals::HeldSignals;
+use ch01_run::{inherited, terminal};
+
+use crate::asked::Plan;
+use crate::launch::{Bond, launch};
+use crate::process1::Process1;
+use crate::record::Record;
+use crate::several::{self, Containers};
+use crate::state::State;
+use crate::{find, orphans, output};
+
+/// Arguments of `start`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print what the container prints, and end as it does
+    #[arg(short, long)]
+    attach: bool,
+    /// Give it what is typed, too
+    #[arg(short, long)]
+    interactive: bool,
+    #[command(flatten)]
+    which: Containers,
+}
+
+/// All that `start` does, in order.
+pub fn start(args: &Args) -> Result<u8> {
+    let state = args.which.begin()?;
+    inherited::normalize()?;
+    orphans::sweep(&state)?;
+    let stays = args.attach || args.interactive;
+    ensure!(!stays || args.which.containers.len() == 1, "one can stay with one container only");
+    let signals = HeldSignals::hold()?;
+    if stays {
+        return stay(args, state, &signals);
+    }
+    several::each(&args.which.containers, |word| {
+        let record = find::one(&state, word)?;
+        // Like Docker: whoever wants it to run has what he wants.
+        if let Some(held) = lock_unless_it_runs(&record)? {
+            let plan = Plan::again(&held, state.clone())?;
+            let status = launch(&plan, Some(held), Bond::Detached, false, &signals)?;
+            if status != 0 {
+                return Ok(false); // the keeper's line has been printed
+            }
+        }
+        output::print_line(&word.to_string_lossy()).map(|()| true)
+    })
+}
+
+/// The lock, which the keeper will have. `None` if the container runs. Somebody may be about to start it, or to remove it;
+/// that doesn't take long.
+fn lock_unless_it_runs(record: &Record) -> Result<Option<Record>> {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(held) = record.lock()? {
+            return Ok(Some(held));
+        }
+        ensure!(record.has("")?, "No such container: {}", record.id());
+        if State::of(record)?.runs() && Process1::of(record)?.is_some() {
+            return Ok(None);
+        }
+        ensure!(Instant::now() < end, "somebody else is busy with container {}", record.id());
+        sleep(Duration::from_millis(2));
+    }
+}
+
+fn stay(args: &Args, state: PathBuf, signals: &HeldSignals) -> Result<u8> {
+    let record = find::one(&state, &args.which.containers[0])?;
+    let held = lock_unless_it_runs(&record)?;
+    let held = held.with_context(|| format!("container {} runs already: attach to it", record.id()))?;
+    let plan = Plan::again(&held, state)?;
+    if args.interactive && plan.asked.options.terminal && stdin().is_terminal() {
+        terminal::wait_for_foreground(signals)?;
+    }
+    launch(&plan, Some(held), Bond::Attached, args.interactive, signals)
+}

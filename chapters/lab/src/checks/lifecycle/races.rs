@@ -1,0 +1,159 @@
+//! Two commands at once.
+
+use anyhow::Result;
+
+use crate::chapter::Chapter::Lifecycle;
+use crate::checks::check::Check;
+use crate::see;
+use crate::trial::outcome::Outcome;
+use crate::trial::runtime::Lab;
+
+pub(crate) const CHECKS: &[Check] = &[
+    Check::new(
+        "race-stop",
+        Lifecycle,
+        "Twenty stops of one container at once: all succeed, and it has ended once.",
+        stops,
+    ),
+    Check::new(
+        "race-rm-start",
+        Lifecycle,
+        "rm and start at once: one wins, and what is told then is true.",
+        rm_and_start,
+    ),
+    Check::new("race-start", Lifecycle, "Twenty starts of one container at once start it once.", starts),
+    Check::new(
+        "race-exec-stop",
+        Lifecycle,
+        "exec and stop at once: the command runs or is refused, and nothing of it stays.",
+        exec_and_stop,
+    ),
+    Check::new(
+        "race-rm",
+        Lifecycle,
+        "Twenty rm -f of one container at once: it is gone, and none of them fails.",
+        rms,
+    ),
+    Check::new("race-ps", Lifecycle, "While containers come and go, ps never fails.", ps),
+];
+
+/// Starts them all, then waits for all.
+fn at_once<'a>(
+    lab: &'a Lab,
+    calls: impl IntoIterator<Item = (&'static str, Vec<&'a str>)>,
+) -> Result<Vec<Outcome>> {
+    let all =
+        calls.into_iter().map(|(verb, words)| lab.call(verb, words).start()).collect::<Result<Vec<_>>>()?;
+    all.into_iter().map(|one| one.finish()).collect()
+}
+
+fn stops(lab: &Lab) -> Result<()> {
+    let one = lab.kept([
+        "sh",
+        "-c",
+        "trap 'echo got-TERM; sleep 0.1; exit 3' TERM; echo ready; while :; do sleep 0.02; done",
+    ]);
+    let one = one.detach()?;
+    one.wrote("ready")?;
+    for outcome in at_once(lab, (0..20).map(|_| ("stop", vec![one.id()])))? {
+        outcome.succeeds()?.prints(format!("{}\n", one.id()))?;
+    }
+    one.exits(3)
+}
+
+fn starts(lab: &Lab) -> Result<()> {
+    let one = lab.kept(["sh", "-c", "echo once; exec sleep 1000"]).detach()?;
+    one.wrote("once\n")?;
+    lab.says("stop", ["-t", "0", one.id()], &format!("{}\n", one.id()))?;
+    for outcome in at_once(lab, (0..20).map(|_| ("start", vec![one.id()])))? {
+        outcome.succeeds()?.prints(format!("{}\n", one.id()))?;
+    }
+    one.wrote("once\nonce\n")?;
+    see::same(
+        "start, twenty times at once",
+        "what it wrote",
+        "once\nonce\n".to_string(),
+        one.logs()?.output(),
+    )?;
+    one.process().map(drop)
+}
+
+fn rm_and_start(lab: &Lab) -> Result<()> {
+    for round in 0..10 {
+        let one = lab.kept(["sleep", "1000"]).detach()?;
+        lab.says("stop", ["-t", "0", one.id()], &format!("{}\n", one.id()))?;
+        let verbs = if round % 2 == 0 { ["rm", "start"] } else { ["start", "rm"] };
+        let outcomes = at_once(lab, verbs.map(|verb| (verb, vec![one.id()])))?;
+        let mut won = Vec::new();
+        for (verb, outcome) in verbs.iter().zip(&outcomes) {
+            if outcome.status.success() {
+                won.push(*verb);
+            } else {
+                outcome.refuses(&[1])?;
+            }
+        }
+        let state = one.state()?;
+        let is_true = match won[..] {
+            ["rm"] => state == "none",
+            ["start"] => state == "running" && one.process().is_ok(),
+            _ => false,
+        };
+        if !is_true {
+            return Err(one.differs(
+                "rm or start to win, and ps -a to agree",
+                format!("{won:?} won, and ps -a has it {state}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn exec_and_stop(lab: &Lab) -> Result<()> {
+    for _ in 0..5 {
+        let one = lab.kept(["sleep", "1000"]).detach()?;
+        let exec = ("exec", vec![one.id(), "sh", "-c", "echo ran; exec sleep 1000"]);
+        let stop = ("stop", vec!["-t", "0", one.id()]);
+        let all = at_once(lab, [exec.clone(), exec.clone(), stop, exec.clone(), exec])?;
+        let stop = &all[2];
+        stop.succeeds()?;
+        for outcome in all.iter().filter(|outcome| outcome.line != stop.line) {
+            // Killed along with the container, or not begun.
+            if outcome.status.code() != Some(137) {
+                outcome.refuses(&[1, 125, 126])?;
+            }
+        }
+        one.exits(137)?;
+        let left = lab.mark().gone(see::SOON);
+        if !left.is_empty() {
+            let left: Vec<_> = left.iter().map(|process| process.command()).collect();
+            return Err(one.differs("no process left after stop", format!("{left:?}")));
+        }
+    }
+    Ok(())
+}
+
+fn rms(lab: &Lab) -> Result<()> {
+    for _ in 0..3 {
+        let one =
+            lab.kept(["sh", "-c", "echo x > /file; exec sleep 1000"]).with(["--name", "one"]).detach()?;
+        for outcome in at_once(lab, (0..20).map(|_| ("rm", vec!["-f", one.id()])))? {
+            outcome.exits(0)?;
+        }
+        see::same("rm -f, twenty times at once", "what is left:", Vec::new(), lab.containers())?;
+    }
+    Ok(())
+}
+
+fn ps(lab: &Lab) -> Result<()> {
+    lab.run(["true"]).finish()?.succeeds()?; // the image is there then, and nobody waits for who makes it
+    let others =
+        (0..10).map(|_| lab.run(["sh", "-c", "echo x > /file"]).start()).collect::<Result<Vec<_>>>()?;
+    for _ in 0..10 {
+        for outcome in
+            at_once(lab, [("ps", vec!["-a"]), ("ps", vec!["-a", "--format", "json"]), ("ps", vec!["-q"])])?
+        {
+            outcome.succeeds()?;
+        }
+    }
+    others.into_iter().try_for_each(|run| run.finish()?.succeeds().map(drop))
+}

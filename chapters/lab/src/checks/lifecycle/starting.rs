@@ -1,0 +1,135 @@
+//! `start`: the same container again.
+
+use std::fs;
+
+use anyhow::Result;
+
+use crate::chapter::Chapter::Lifecycle;
+use crate::checks::check::Check;
+use crate::checks::pivot_root::image::image_copied;
+use crate::machine::hierarchy;
+use crate::see;
+use crate::trial::runtime::Lab;
+
+pub(crate) const CHECKS: &[Check] = &[
+    Check::new(
+        "start-again",
+        Lifecycle,
+        "start begins the same container again: what it wrote is there, its id and its name.",
+        again,
+    ),
+    Check::new(
+        "start-options",
+        Lifecycle,
+        "What run was asked for holds when it is started again: limits, volumes, hostname, arguments.",
+        options,
+    ),
+    Check::new("start-running", Lifecycle, "start of one that runs does nothing: 0.", running),
+    Check::new(
+        "start-attached",
+        Lifecycle,
+        "start -a shows what it writes, and returns its status; with -i it reads.",
+        attached,
+    ),
+    Check::new(
+        "start-failed",
+        Lifecycle,
+        "What cannot be started says why in one line, and can be started when the reason is gone.",
+        failed,
+    ),
+];
+
+fn again(lab: &Lab) -> Result<()> {
+    let one = lab
+        .kept(["sh", "-c", "hostname; echo once >> /file; wc -l < /file"])
+        .with(["--name", "one"])
+        .detach()?;
+    one.exits(0)?;
+    let first = one.inspected()?;
+    for round in 2..=4 {
+        lab.says("start", ["one"], "one\n")?;
+        one.wrote(&format!("\n{round}\n"))?;
+        one.exits(0)?;
+    }
+    let id = one.id();
+    see::same(
+        "start",
+        "what it wrote:",
+        format!("{id}\n1\n{id}\n2\n{id}\n3\n{id}\n4\n"),
+        one.logs()?.output(),
+    )?;
+    let now = one.inspected()?;
+    see::same(
+        "start",
+        "Name and Created to stay",
+        (&first["Name"], &first["Created"]),
+        (&now["Name"], &now["Created"]),
+    )?;
+    see::same(
+        "start",
+        "StartedAt to stay:",
+        false,
+        first["State"]["StartedAt"] == now["State"]["StartedAt"],
+    )?;
+    see::same("start", "containers in ps -a:", 1, lab.listed()?.len())
+}
+
+fn options(lab: &Lab) -> Result<()> {
+    let data = lab.folder("data")?;
+    fs::write(data.join("file"), "of the host")?;
+    let script = "printf '%s|' \"$@\"; hostname; cat /data/file; echo; grep -c byhand /proc/self/cgroup > /dev/null && echo limited; echo x > /data/out";
+    let words = ["sh", "-c", script, "sh", "a  b", "", "$HOME"];
+    let one = lab.kept(words).inside(&data).with(["--hostname", "inner", "-v", "./:/data"]);
+    let limited = hierarchy::of("memory")?.is_some();
+    let limit: &[&str] = if limited { &["-m", "100m"] } else { &[] };
+    let one = one.with(limit).detach()?;
+    one.exits(0)?;
+    let output = one.logs()?.output();
+    if !output.starts_with("a  b||$HOME|inner\nof the host\n") {
+        return Err(one.logs()?.differs("the words as they were, the hostname, and the file of the volume"));
+    }
+    fs::remove_file(data.join("out"))?;
+    // From another directory: ./ is where run was.
+    lab.call("start", [one.id()]).inside("/".as_ref()).finish()?.succeeds()?;
+    one.exits(0)?;
+    see::same("start", "what it wrote:", output.repeat(2), one.logs()?.output())?;
+    see::same("start", "the file in the volume", "x\n".to_string(), fs::read_to_string(data.join("out"))?)
+}
+
+fn running(lab: &Lab) -> Result<()> {
+    let one = lab.kept(["sleep", "1000"]).detach()?;
+    let process = one.process()?;
+    lab.says("start", [one.id()], &format!("{}\n", one.id()))?;
+    see::same("start", "process 1 to be", process, one.process()?)?;
+    let some = lab.call("start", ["nobody", one.id()]).finish()?;
+    some.exits(1)?.mentions("nobody")?.prints(format!("{}\n", one.id())).map(drop)
+}
+
+fn attached(lab: &Lab) -> Result<()> {
+    let script = "echo out; echo err >&2; exit 4";
+    let one = lab.kept(["sh", "-c", script]).with(["--name", "one"]).finish()?;
+    one.exits(4)?;
+    for _ in 0..3 {
+        lab.call("start", ["-a", "one"]).finish()?.exits(4)?.prints("out\n")?.complains("err\n")?;
+    }
+    lab.says("rm", ["one"], "one\n")?;
+    let two = lab.kept(["sh", "-c", "read line; echo \"got $line\""]).with(["-i", "--name", "two"]);
+    two.input("first\n").finish()?.succeeds()?.prints("got first\n")?;
+    lab.call("start", ["-a", "-i", "two"]).input("second\n").finish()?.succeeds()?.prints("got second\n")?;
+    lab.says("rm", ["two"], "two\n")?;
+    lab.refuses("start", ["-a", "nobody"], "nobody")
+}
+
+fn failed(lab: &Lab) -> Result<()> {
+    let root = image_copied(lab, "root")?;
+    let one = lab.kept(["true"]).with(["--rootfs".as_ref(), root.as_os_str()]).detach()?;
+    one.exits(0)?;
+    let away = lab.path("away");
+    fs::rename(&root, &away)?;
+    let outcome = lab.call("start", [one.id()]).finish()?;
+    outcome.refuses(&[1])?.mentions("root")?;
+    see::same(&outcome.line, "the container to run:", false, one.state()? == "running")?;
+    fs::rename(&away, &root)?;
+    lab.says("start", [one.id()], &format!("{}\n", one.id()))?;
+    one.exits(0)
+}
