@@ -1,0 +1,56 @@
+//! Chapter 8: images in layers, which come and go.
+
+mod archives;
+mod commit;
+mod hostile;
+mod layers;
+mod pull;
+mod push;
+mod running;
+mod store;
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::checks::check::Check;
+use crate::see::{cannot_run, differs};
+use crate::trial::oci::Image;
+use crate::trial::outcome::Outcome;
+use crate::trial::runtime::Lab;
+
+pub(crate) const CHECKS: &[&[Check]] = &[
+    running::CHECKS,
+    store::CHECKS,
+    archives::CHECKS,
+    layers::CHECKS,
+    commit::CHECKS,
+    pull::CHECKS,
+    push::CHECKS,
+    hostile::CHECKS,
+];
+
+/// Has the runtime load an image from a file, under this name.
+fn load(lab: &Lab, image: &Image, name: &str) -> Result<Outcome> {
+    let file = lab.path("loaded.tar");
+    image.write_archive(&file, name)?;
+    let outcome = lab.call("load", ["-i".as_ref(), file.as_os_str()]).finish()?;
+    outcome.succeeds().with_context(|| format!("loading the image that the check has made, {name}"))?;
+    Ok(outcome)
+}
+
+/// Runs somebody else's program, which is to succeed, and returns what it prints. Without it, the check cannot be made.
+fn other(program: &str, words: &[&str]) -> Result<Vec<u8>> {
+    // Not in /var/tmp, where skopeo would: under `lab check` that can't be written to.
+    let elsewhere: &[&str] = if program == "skopeo" { &["--tmpdir", "/tmp"] } else { &[] };
+    let output = Command::new(program).args(elsewhere).args(words).env("TMPDIR", "/tmp").output();
+    let output = output.map_err(|_| cannot_run(format!("there is no {program} (package {program})")))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let done = format!("{program} {}", words.join(" "));
+    if output.status.success() { Ok(output.stdout) } else { Err(differs(done, "exit status 0", said)) }
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().context("a path that is no text")
+}
