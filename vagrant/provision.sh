@@ -47,6 +47,7 @@ packages=(
     git             # to break a program on purpose, and to mend it
     strace tree     # to watch what the kernel is asked for, and what it makes of the disk
     stress-ng       # to run into the limits of chapter 2
+    python3         # for what chapter 6 asks of a terminal and no shell can
     curl ca-certificates
     sudo kmod
 )

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use log::debug;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, clone};
@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, close};
 
+use crate::errors::RUNTIME_FAILED;
 use crate::signals::HeldSignals;
 use crate::{messages, signals};
 
@@ -40,8 +41,9 @@ pub fn spawn(namespaces: CloneFlags, mut inside: impl FnMut() -> Result<Infallib
         let Err(error) = begin(&mut reader, copy).and_then(|()| inside());
         messages::fail(&error).into()
     };
-    let names: Vec<_> = namespaces.iter_names().map(|(name, _)| name).collect();
-    debug!("clone({}|SIGCHLD)", names.join("|"));
+    let mut names: Vec<_> = namespaces.iter_names().map(|(name, _)| name).collect();
+    names.push("SIGCHLD");
+    debug!("clone({})", names.join("|"));
     // SAFETY: without CLONE_VM the child has its own copy of our memory, this stack included, as
     // after fork(2), and leaves it only by exec or exit. We run one thread, so no lock is half held.
     let pid = unsafe { clone(Box::new(in_child), &mut stack, namespaces, Some(Signal::SIGCHLD as i32)) }
@@ -64,13 +66,17 @@ fn wait_at_gate(gate: &mut PipeReader) -> Result<()> {
     // that does: a command that gives up root outlives a run that is killed.
     debug!("prctl(PR_SET_PDEATHSIG, SIGKILL)");
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).context("asking to die with the parent")?;
-    gate.read_exact(&mut [0]).context("waiting at the gate")?;
+    match gate.read_exact(&mut [0]) {
+        // The parent is gone, so nobody asks why we end. Below, too.
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => std::process::exit(RUNTIME_FAILED.into()),
+        waited => waited.context("waiting at the gate")?,
+    }
     // A parent that opened the gate and died before our prctl sends no signal any more. But its end
     // of the pipe is closed now, and poll(2) tells that without waiting.
     let mut fds = [PollFd::new(gate.as_fd(), PollFlags::empty())];
     poll(&mut fds, PollTimeout::ZERO).context("looking for the parent")?;
     if fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)) {
-        bail!("the parent is gone");
+        std::process::exit(RUNTIME_FAILED.into());
     }
     Ok(())
 }

@@ -29,7 +29,8 @@ pub fn close_others() -> Result<()> {
     Ok(())
 }
 
-fn ensure_no_directory() -> Result<()> {
+/// Refuses a directory on stdin, stdout and stderr.
+pub fn ensure_no_directory() -> Result<()> {
     let standard = [("stdin", fstat(stdin())), ("stdout", fstat(stdout())), ("stderr", fstat(stderr()))];
     for (name, data) in standard {
         let mode = data.with_context(|| format!("looking at {name}"))?.st_mode;
@@ -39,7 +40,8 @@ fn ensure_no_directory() -> Result<()> {
     Ok(())
 }
 
-fn open_descriptors() -> Result<Vec<RawFd>> {
+/// The numbers of all descriptors that are open, the one that lists them among them.
+pub fn open_descriptors() -> Result<Vec<RawFd>> {
     let mut open = Vec::new();
     for entry in fs::read_dir("/proc/self/fd").context("listing open descriptors")? {
         let name = entry.context("listing open descriptors")?.file_name();

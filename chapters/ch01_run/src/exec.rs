@@ -77,9 +77,21 @@ fn candidates(name: &OsStr, path: &[u8]) -> Vec<PathBuf> {
 }
 
 /// Strings as the kernel takes them, ended by a NUL byte.
-fn c_strings(strings: &[OsString]) -> Result<Vec<CString>> {
+pub fn c_strings(strings: &[OsString]) -> Result<Vec<CString>> {
     let to_c = |string: &OsString| {
         CString::new(string.as_bytes()).with_context(|| format!("{string:?} has a NUL byte in it"))
     };
     strings.iter().map(to_c).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_loader_is_told() {
+        let told = |errno| format!("{:#}", failure(Some(errno)));
+        assert!(told(Errno::ENOENT).contains("interpreter or loader"));
+        assert!(!told(Errno::EACCES).contains("interpreter or loader"));
+    }
 }

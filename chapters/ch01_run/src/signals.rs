@@ -1,13 +1,15 @@
 //! Signals kept for later, and handed on: sigprocmask(2), sigwaitinfo(2), signal(7), signal-safety(7).
 
 use std::ptr;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use log::debug;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, raise, signal, sigprocmask};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpid};
 
 /// What people and machines send to end a program. We pass these on to the container.
@@ -64,12 +66,19 @@ impl HeldSignals {
 /// Waits until a child that has got SIGSTOP stands still, or has ended; its end can still be waited for. Until then, a
 /// read that is under way takes what is typed. Processes that a shell in the container has started have that moment:
 /// their stop is told to their parent only.
+///
+/// A second is the most. One that is in the middle of vfork(2) stops when its child has become a program, and that child
+/// may have been stopped before. It reads nothing meanwhile.
 pub fn wait_until_stopped(child: Pid) -> Result<()> {
-    let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
-    match waitid(Id::Pid(child), flags) {
-        Err(Errno::ECHILD) => Ok(()),
-        waited => waited.map(drop).with_context(|| format!("waiting for process {child}")),
+    let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
+    for _ in 0..200 {
+        match waitid(Id::Pid(child), flags) {
+            Ok(WaitStatus::StillAlive) => thread::sleep(Duration::from_millis(5)),
+            Err(Errno::ECHILD) => break,
+            waited => return waited.map(drop).with_context(|| format!("waiting for process {child}")),
+        }
     }
+    Ok(())
 }
 
 /// Who is stopped.
@@ -138,4 +147,73 @@ fn set(which: Signal, action: SigHandler) -> nix::Result<()> {
     // SAFETY: the two actions that are used name what the kernel does, no function of ours that could be unsafe to run
     // in a signal handler.
     unsafe { signal(which, action) }.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+    use std::sync::mpsc;
+    use std::time::Instant;
+
+    use nix::sys::signal::killpg;
+    use nix::sys::wait::waitpid;
+    use nix::unistd::{ForkResult, fork};
+
+    use super::*;
+
+    /// As vfork(2), but for the memory, which is a copy: the caller goes on when its child has become a program, or has
+    /// ended. This one does neither.
+    fn in_the_middle_of_vfork() -> ! {
+        let flags = libc::CLONE_VFORK | libc::SIGCHLD;
+        // SAFETY: system calls that change no memory, in a copy of this process that has one thread.
+        unsafe {
+            libc::setpgid(0, 0);
+            if libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) == 0 {
+                libc::pause();
+            }
+            libc::_exit(0)
+        }
+    }
+
+    #[test]
+    fn a_stop_that_cannot_come_is_not_waited_for_for_ever() {
+        // SAFETY: the child makes system calls only.
+        let child = match unsafe { fork() }.unwrap() {
+            ForkResult::Child => in_the_middle_of_vfork(),
+            ForkResult::Parent { child } => child,
+        };
+        let has_child = || {
+            fs::read_to_string(format!("/proc/{child}/task/{child}/children"))
+                .is_ok_and(|all| !all.is_empty())
+        };
+        while !has_child() {
+            thread::yield_now();
+        }
+        killpg(child, Signal::SIGSTOP).unwrap();
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || sender.send(wait_until_stopped(child).is_ok()));
+        let waited = receiver.recv_timeout(Duration::from_secs(20));
+        killpg(child, Signal::SIGKILL).unwrap();
+        waitpid(child, None).unwrap();
+        assert_eq!(waited, Ok(true));
+    }
+
+    #[test]
+    fn a_stop_is_seen_when_it_comes() {
+        let mut sleeper = Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = Pid::from_raw(sleeper.id() as i32);
+        let waited = || {
+            kill(pid, Signal::SIGSTOP).unwrap();
+            let begun = Instant::now();
+            wait_until_stopped(pid).unwrap();
+            kill(pid, Signal::SIGCONT).unwrap();
+            begun.elapsed()
+        };
+        // One of five at least, if the machine is busy.
+        let shortest = (0..5).map(|_| waited()).min();
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+        assert!(shortest < Some(Duration::from_millis(500)), "{shortest:?}");
+    }
 }

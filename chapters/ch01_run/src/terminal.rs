@@ -7,7 +7,7 @@ use log::{debug, warn};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, sigprocmask};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
-use nix::unistd::{Pid, getpgid, setpgid, setsid, tcgetpgrp, tcsetpgrp};
+use nix::unistd::{Pid, getpgid, getpgrp, setpgid, setsid, tcgetpgrp, tcsetpgrp};
 
 use crate::input::TypedInput;
 use crate::options::Options;
@@ -73,7 +73,7 @@ impl Terminal {
         let Terminal::Lent(loan) = self else { return Ok(()) };
         debug!("setpgid({pid}, {pid})");
         setpgid(pid, pid).with_context(|| format!("making process {pid} a group leader"))?;
-        if loan.wait_for_foreground(signals)? {
+        if wait_for_foreground(signals)? {
             loan.lend_to(pid)?;
         }
         Ok(())
@@ -107,23 +107,6 @@ impl Loan {
         let _ = tcsetattr(stdin(), SetArg::TCSADRAIN, &self.modes);
     }
 
-    /// Waits until we are in the terminal's foreground, stopped meanwhile as every job is that needs it: the shell says so,
-    /// and `fg` lets it go on. Returns whether we are; we are not if a signal came that ends us.
-    fn wait_for_foreground(&self, signals: &HeldSignals) -> Result<bool> {
-        while tcgetpgrp(stdin()).context("looking who has the terminal")? != self.job {
-            if signals.must_end()? {
-                return Ok(false);
-            }
-            // What the kernel does to a job that reads in the background. Not SIGTTOU, which we may have blocked.
-            let stopped = signals.stop(Stopped::Job, Signal::SIGTTIN)?;
-            ensure!(
-                stopped,
-                "-t: this job is in the background, and there is no shell to bring it to the front"
-            );
-        }
-        Ok(true)
-    }
-
     /// With us stops whoever has the terminal in the container: in the middle of a read it would take the next line
     /// that is typed to the shell. All go on when we are in the foreground again.
     fn stop(&mut self, signals: &HeldSignals) -> Result<()> {
@@ -134,7 +117,7 @@ impl Loan {
         signals::wait_until_stopped(group)?;
         self.take_back();
         signals.stop(Stopped::Process, Signal::SIGSTOP)?;
-        if self.wait_for_foreground(signals)? {
+        if wait_for_foreground(signals)? {
             tcsetattr(stdin(), SetArg::TCSADRAIN, &modes).context("setting the terminal's modes")?;
             self.lend_to(group)?;
         }
@@ -142,6 +125,20 @@ impl Loan {
         let _ = killpg(group, Signal::SIGCONT);
         Ok(())
     }
+}
+
+/// Waits until we are in the terminal's foreground, stopped meanwhile as every job is that needs it: the shell says so,
+/// and `fg` lets it go on. Returns whether we are; we are not if a signal came that ends us.
+pub fn wait_for_foreground(signals: &HeldSignals) -> Result<bool> {
+    while tcgetpgrp(stdin()).context("looking who has the terminal")? != getpgrp() {
+        if signals.must_end()? {
+            return Ok(false);
+        }
+        // What the kernel does to a job that reads in the background. Not SIGTTOU, which we may have blocked.
+        let stopped = signals.stop(Stopped::Job, Signal::SIGTTIN)?;
+        ensure!(stopped, "-t: this job is in the background, and there is no shell to bring it to the front");
+    }
+    Ok(true)
 }
 
 impl Drop for Loan {

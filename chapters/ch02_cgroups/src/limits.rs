@@ -48,8 +48,15 @@ impl Limits {
     }
 }
 
-/// A size in bytes: `100m`, `1g`, `65536`. The units are powers of 1024: b, k, m, g.
+/// A limit of memory, in bytes.
 pub fn parse_memory(text: &str) -> Result<u64> {
+    let bytes = parse_size(text)?;
+    ensure!(bytes >= LEAST_MEMORY, "the smallest limit is 6m");
+    Ok(bytes)
+}
+
+/// A size in bytes: `100m`, `1g`, `65536`. The units are powers of 1024: b, k, m, g.
+pub fn parse_size(text: &str) -> Result<u64> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let shift = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 0,
@@ -61,9 +68,7 @@ pub fn parse_memory(text: &str) -> Result<u64> {
     let number = digits(&text[..text.len() - unit.len()])?;
     // The kernel counts in signed 64-bit numbers.
     let bytes = number.checked_mul(1 << shift).filter(|bytes| i64::try_from(*bytes).is_ok());
-    let bytes = bytes.with_context(|| format!("{text} is too large"))?;
-    ensure!(bytes >= LEAST_MEMORY, "the smallest limit is 6m");
-    Ok(bytes)
+    bytes.with_context(|| format!("{text} is too large"))
 }
 
 /// CPU shares, in the range that the kernel takes; outside it, it would quietly choose another value.

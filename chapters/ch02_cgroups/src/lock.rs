@@ -44,7 +44,7 @@ pub fn hold(path: &Path, patience: Duration, make: impl Fn() -> io::Result<()>) 
 }
 
 /// Locks what is at `path`. `None` if somebody else has, or nothing is there.
-fn try_hold(path: &Path) -> Result<Option<File>> {
+pub fn try_hold(path: &Path) -> Result<Option<File>> {
     let file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         file => file.with_context(|| format!("opening {}", path.display()))?,
@@ -103,7 +103,7 @@ fn is_ours(path: &Path) -> Result<bool> {
 }
 
 /// Twelve hex digits.
-fn is_id(name: &OsStr) -> bool {
+pub fn is_id(name: &OsStr) -> bool {
     let digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     name.len() == 12 && name.as_encoded_bytes().iter().all(digit)
 }

@@ -65,7 +65,7 @@ pub fn mount_proc() -> Result<()> {
 }
 
 /// Makes a directory to mount on, unless the image has one.
-pub(crate) fn make_mount_point(path: &str) -> Result<()> {
+pub fn make_mount_point(path: &str) -> Result<()> {
     match fs::create_dir(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
             Err(error).with_context(|| format!("making the mount point {path}"))

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::mem::forget;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,12 +16,15 @@ use crate::removal;
 /// How long to wait for another run that is making the same directory.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// The mode of what is not yet to be seen.
+const CLOSED: u32 = 0o700;
+
 /// Lets `fill` fill a new directory, and gives it the name `path` when it is done, however many runs want it at once, or
 /// fail, or are killed. If another run has been faster, nothing is left to do.
 pub fn make(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let unfinished = path.with_extension("unfinished");
     // Closed to others while it is made, so that only root can have its lock. It keeps that when it is renamed.
-    let _lock = lock::hold(&unfinished, PATIENCE, || DirBuilder::new().mode(0o700).create(&unfinished))?;
+    let _lock = lock::hold(&unfinished, PATIENCE, || DirBuilder::new().mode(CLOSED).create(&unfinished))?;
     let unfinished = Unfinished::emptied(unfinished)?;
     if exists(path)? {
         return Ok(()); // made by another run while we waited for the lock
@@ -43,10 +46,13 @@ impl Unfinished {
         Ok(Unfinished(path))
     }
 
-    /// Opens it to all, and gives it its name.
+    /// Opens it to all, unless it has been given another mode, and gives it its name.
     fn finish(self, path: &Path) -> Result<()> {
         let from = &self.0;
-        let opened = fs::set_permissions(from, Permissions::from_mode(0o755));
+        let opened = from.metadata().and_then(|data| match data.mode() & 0o7777 {
+            CLOSED => fs::set_permissions(from, Permissions::from_mode(0o755)),
+            _ => Ok(()),
+        });
         opened.with_context(|| format!("setting the mode of {}", from.display()))?;
         debug!("rename({from:?}, {path:?})");
         fs::rename(from, path).with_context(|| format!("renaming {from:?} to {path:?}"))?;

@@ -31,7 +31,7 @@ pub fn remove_all(state_directory: &Path) -> Result<()> {
 
 /// Whether any mount namespace has a mount that names this directory, as a container's overlay names its layers. A
 /// container that has just been killed may need a moment to be gone.
-fn is_mounted_somewhere(directory: &Path) -> Result<bool> {
+pub fn is_mounted_somewhere(directory: &Path) -> Result<bool> {
     let name = directory.file_name().context("a container's directory has a name")?.as_encoded_bytes();
     for _ in 0..20 {
         let mounts = mounts_of_all()?;

@@ -127,7 +127,7 @@ fn mount(volume: &Volume, root: &Path) -> Result<()> {
 /// Gives a directory or a file of the host a second name, below `root`. What is missing is made.
 fn mount_within(volume: &Volume, root: &Path) -> Result<()> {
     let root = root.canonicalize().with_context(|| format!("looking for {}", root.display()))?;
-    let covered = target::covered(&root)?;
+    let covered = target::covered(&root, &target::COVERED)?;
     let target = match target::find(&root, volume, &covered)? {
         Some(target) => target,
         None => target::make(&root, volume)?,

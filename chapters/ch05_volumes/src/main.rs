@@ -17,7 +17,7 @@ use ch03_pivot_root::{devices, image, rootfs, state};
 use ch04_overlay::workspace::Workspace;
 use ch04_overlay::{remains, volatile};
 use ch05_volumes::spec::{self, Volume};
-use ch05_volumes::volumes;
+use ch05_volumes::{target, volumes};
 use clap::Parser;
 
 #[derive(Parser)]
@@ -102,7 +102,7 @@ fn inside(
     terminal.enter()?;
     mounts::make_private()?;
     volatile::mount(&[image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
-    volumes::mount_all(volumes, &workspace.merged())?;
+    volumes::mount_all(volumes, &workspace.merged(), &target::COVERED)?;
     descriptors::close_others()?; // before any path is followed in the container's root
     rootfs::pivot(&workspace.merged())?;
     rootfs::mount_proc()?;

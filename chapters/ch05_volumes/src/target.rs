@@ -11,16 +11,17 @@ use crate::paths;
 use crate::spec::Volume;
 
 /// What the container mounts itself, after the volumes, and would hide them with.
-const COVERED: [&str; 2] = ["/proc", "/dev"];
+pub const COVERED: [&str; 2] = ["/proc", "/dev"];
 
 /// Where the container's own mounts will be: links in the image may lead them elsewhere than to `/proc` and `/dev`.
-pub fn covered(root: &Path) -> Result<Vec<PathBuf>> {
-    let opened = paths::within(root, || COVERED.map(|path| paths::open(Path::new(path))))?;
-    let place = |(path, opened): (&str, io::Result<File>)| match opened {
+pub fn covered(root: &Path, own: &[&str]) -> Result<Vec<PathBuf>> {
+    let open_all = || own.iter().map(|path| paths::open(Path::new(path))).collect::<Vec<_>>();
+    let opened = paths::within(root, open_all)?;
+    let place = |(path, opened): (&&str, io::Result<File>)| match opened {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(PathBuf::from(path.trim_start_matches('/'))),
         opened => paths::inside(root, &opened.with_context(|| format!("looking for {path} in the image"))?),
     };
-    COVERED.into_iter().zip(opened).map(place).collect()
+    own.iter().zip(opened).map(place).collect()
 }
 
 /// Fails for what the container's own mounts would cover, and for what they would lie in.

@@ -16,13 +16,13 @@ use crate::{read_only, target};
 /// Mounts the volumes below the directory `root`, which is to be the container's root. Call it in the
 /// container's mount namespace, after the root is mounted there and before the pivot: only then are both in
 /// sight, the host's files and the container's. What `root` lacks is made, and so is a missing source.
-pub fn mount_all(volumes: &[Volume], root: &Path) -> Result<()> {
+pub fn mount_all(volumes: &[Volume], root: &Path, own: &[&str]) -> Result<()> {
     if volumes.is_empty() {
         return Ok(());
     }
     // Without links, as the kernel will tell the paths below it.
     let root = root.canonicalize().with_context(|| format!("looking for {}", root.display()))?;
-    let covered = target::covered(&root)?;
+    let covered = target::covered(&root, own)?;
     // All are looked at before anything is made, so that a bad one leaves nothing behind.
     for volume in volumes {
         ensure_no_dead_link(&volume.source)?;
@@ -32,12 +32,12 @@ pub fn mount_all(volumes: &[Volume], root: &Path) -> Result<()> {
     for volume in volumes {
         taken.push(mount(&root, volume, &covered, &taken).with_context(|| describe(volume))?);
     }
-    ensure_all_visible(&root, volumes, &taken)
+    ensure_all_visible(&root, volumes, &taken, own)
 }
 
 /// Looks once more: a volume may have brought what a link at /proc or /dev leads to, which led nowhere before.
-fn ensure_all_visible(root: &Path, volumes: &[Volume], taken: &[PathBuf]) -> Result<()> {
-    let covered = target::covered(root)?;
+fn ensure_all_visible(root: &Path, volumes: &[Volume], taken: &[PathBuf], own: &[&str]) -> Result<()> {
+    let covered = target::covered(root, own)?;
     for (volume, path) in volumes.iter().zip(taken) {
         target::ensure_visible(path.strip_prefix(root)?, &covered).with_context(|| describe(volume))?;
     }

@@ -127,7 +127,7 @@ fn main() -> Result<ExitCode> {
     let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
     let repository = lab.ancestors().nth(2).context("no repository")?;
     let mut mutants = Vec::new();
-    for package in ["ch01_run", "ch02_cgroups", "ch03_pivot_root", "ch04_overlay", "ch05_volumes"] {
+    for package in Chapter::typed().map(Chapter::package) {
         let source = format!("chapters/{package}/src");
         let mut files: Vec<_> =
             fs::read_dir(repository.join(&source))?.flatten().map(|one| one.file_name()).collect();
@@ -137,9 +137,9 @@ fn main() -> Result<ExitCode> {
         }
     }
     let equivalents = equivalents(lab)?;
-    for (key, _) in equivalents.iter().filter(|(key, _)| !mutants.iter().any(|mutant| mutant.key() == *key)) {
-        eprintln!("mutants.txt lists a change that there is not: {key}");
-    }
+    let is_there = |key: &str| mutants.iter().any(|mutant| mutant.key() == key);
+    let gone: Vec<_> = equivalents.iter().map(|(key, _)| key.as_str()).filter(|key| !is_there(key)).collect();
+    ensure!(gone.is_empty(), "mutants.txt lists changes that there are not:\n{}", gone.join("\n"));
     mutants.retain(|mutant| mutant.place().contains(&arguments.only));
     if let Some(sample) = arguments.sample {
         shuffle(&mut mutants, arguments.seed);
@@ -289,7 +289,7 @@ fn judged(target: &Path, tree: &Path, file: &str) -> Result<Fate> {
 /// Asks the fault checks.
 fn judged_by_faults(tree: &Path, mutant: &Mutant) -> Result<Fate> {
     let story = mutant.file.ends_with("main.rs");
-    let package = if story { mutant.package() } else { Chapter::LAST.package() };
+    let package = if story { mutant.package() } else { Chapter::LAST_TYPED.package() };
     let mut test = Command::new("cargo");
     test.args(["test", "--quiet", "--test", "faults", "--package", package]).current_dir(tree);
     let output = test.env_remove("CARGO_TARGET_DIR").output().context("running cargo")?;

@@ -1,10 +1,11 @@
 //! `cargo lab bench`: how fast a container starts and ends, and where the time goes.
 //!
 //! Read in this order: `place` is where it happens, `contender` who takes part, `measure` takes the times,
-//! `statistics` sums them up, `page` tells them; `steps`, `scale` and `cost` ask further questions.
+//! `statistics` sums them up, `page` tells them; `kept`, `steps`, `scale` and `cost` ask further questions.
 
 mod contender;
 mod cost;
+mod kept;
 mod measure;
 mod page;
 mod place;
@@ -73,8 +74,10 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<ExitCode> {
     let place = Place::make()?;
     let programs = programs.copied(&place)?;
     let with_image = |chapter: &Chapter| chapter.includes(Chapter::PivotRoot) && *chapter != Chapter::Aufs;
-    let maker = Chapter::ALL.into_iter().rev().filter(with_image).find_map(|chapter| programs.of(chapter));
-    place.make_image(maker.context("no chapter with an image is built")?)?;
+    let maker = Chapter::ALL.into_iter().rev().filter(with_image);
+    let maker = maker.filter_map(|chapter| Some((chapter, programs.of(chapter)?))).next();
+    let (chapter, program) = maker.context("no chapter with an image is built")?;
+    place.make_image(&mut contender::chapter(chapter, "image", program, &place, &[]).command(0))?;
 
     let (contenders, missing) = contender::all(&place, &programs)?;
     let runs = arguments.runs as usize;
@@ -86,6 +89,7 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<ExitCode> {
         let summaries = times.iter().filter_map(|times| statistics::summary(times)).collect();
         report.times.push((pause, summaries));
     }
+    report.kept = kept::all(&place, &programs, runs, &mut report.missing)?;
     if arguments.steps || arguments.page {
         eprintln!("Tracing");
         report.network = steps::network_namespace(runs.min(50))?;

@@ -89,11 +89,64 @@ chapters! {
         builds_on: Some(Chapter::Overlay),
         is_typed: true,
     }
+
+    /// Chapter 6: a process 1 that does its duty, and a terminal of its own.
+    Init {
+        name: "6",
+        title: "Chapter 6: init and terminal",
+        package: "ch06_init",
+        pages: &["ch06-init", "ch06-terminal", "ch06-relay", "ch06-pipes"],
+        builds_on: Some(Chapter::Volumes),
+        is_typed: true,
+    }
+
+    /// Chapter 7: containers that stay when whoever started them leaves, and the commands that look after them.
+    Lifecycle {
+        name: "7",
+        title: "Chapter 7: containers that stay",
+        package: "ch07_lifecycle",
+        pages: &[
+            "ch07-background",
+            "ch07-looking-in",
+            "ch07-stopping",
+            "ch07-record",
+            "ch07-ends",
+            "ch07-keeper",
+            "ch07-client",
+            "ch07-run",
+            "ch07-log",
+            "ch07-user",
+            "ch07-exec",
+            "ch07-control",
+            "ch07-files",
+        ],
+        builds_on: Some(Chapter::Init),
+        is_typed: false,
+    }
+
+    /// Chapter 8: images in layers, from anywhere.
+    Images {
+        name: "8",
+        title: "Chapter 8: images in layers",
+        package: "ch08_images",
+        pages: &["ch08-images", "ch08-store", "ch08-layers", "ch08-commit", "ch08-archives", "ch08-registry"],
+        builds_on: Some(Chapter::Lifecycle),
+        is_typed: false,
+    }
 }
 
 impl Chapter {
-    /// The last of the book, which has all that is typed.
+    /// The last of the book, which has all that there is.
     pub const LAST: Chapter = Chapter::ALL[Chapter::ALL.len() - 1];
+
+    /// The last whose code a learner types.
+    pub const LAST_TYPED: Chapter = {
+        let mut at = ROWS.len() - 1;
+        while !ROWS[at].is_typed {
+            at -= 1;
+        }
+        Chapter::ALL[at]
+    };
 
     /// Those whose code a learner types, in the book's order.
     pub fn typed() -> impl Iterator<Item = Chapter> {
@@ -185,6 +238,11 @@ mod tests {
         assert!(!Volumes.includes(Aufs));
         assert!(Aufs.includes(PivotRoot));
         assert!(!PivotRoot.includes(Overlay));
+    }
+
+    #[test]
+    fn the_last_typed_is_the_last_of_those_that_are() {
+        assert_eq!(Chapter::typed().last(), Some(Chapter::LAST_TYPED));
     }
 
     #[test]

@@ -3,9 +3,12 @@
 //! Nothing here knows what a chapter does. The list of calls comes from a trace of the run itself, so a new step,
 //! or a new chapter, is covered on the day it is written.
 
+mod calls;
 mod data;
+mod detached;
 mod fail;
 mod foreign;
+mod full_disk;
 mod hostile;
 mod kill;
 mod log;
@@ -18,7 +21,17 @@ use crate::checks::check::Check;
 
 /// The checks that let everything go wrong.
 pub fn fault_checks() -> impl Iterator<Item = &'static Check> {
-    [fail::CHECKS, kill::CHECKS, data::CHECKS, foreign::CHECKS, hostile::CHECKS, log::CHECKS, walls::CHECKS]
-        .into_iter()
-        .flatten()
+    [
+        fail::CHECKS,
+        kill::CHECKS,
+        detached::CHECKS,
+        full_disk::CHECKS,
+        data::CHECKS,
+        foreign::CHECKS,
+        hostile::CHECKS,
+        log::CHECKS,
+        walls::CHECKS,
+    ]
+    .into_iter()
+    .flatten()
 }

@@ -5,5 +5,6 @@ pub(crate) mod hierarchy;
 pub(crate) mod host;
 pub(crate) mod lock;
 pub(crate) mod mounts;
+pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod snapshot;

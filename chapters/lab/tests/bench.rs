@@ -12,7 +12,7 @@ use serde_json::Value;
 fn three_runs_of_everything_that_is_here() {
     let lab = Path::new(env!("CARGO_BIN_EXE_lab"));
     let programs = lab.parent().unwrap();
-    let last = Chapter::LAST.package();
+    let last = Chapter::LAST_TYPED.package();
     if !programs.join(last).is_file() {
         // `cargo test` for the whole repository builds it first; `cargo test -p lab` alone does not.
         println!("skipped: {last} is not built: cargo build --bins");
@@ -37,6 +37,16 @@ fn three_runs_of_everything_that_is_here() {
     let results: Value = serde_json::from_str(&json).unwrap();
     let first = &results["start"][0]["times_ms"][0];
     assert_eq!((first["name"].as_str(), first["runs"].as_u64()), (Some("floor"), Some(3)), "{json}");
+    if programs.join(Chapter::Lifecycle.package()).is_file() {
+        let kept = results["kept"].as_array().unwrap();
+        let is_row = |ours, other| kept.iter().any(|row| row["ours"] == ours && row["other"] == other);
+        assert!(is_row("ch07_lifecycle run -d", "ch06_init run"), "{json}");
+        for (other, program) in [("nsenter", "nsenter"), ("runc exec", "runc")] {
+            let told = text.contains(&format!("not measured: {program}"));
+            assert_ne!(is_row("ch07_lifecycle exec", other), told, "{other}: {text}");
+        }
+        assert!(text.contains("ch07_lifecycle run -d: ") && text.contains("; aim 1.30: "), "{text}");
+    }
     let plot = fs::read_to_string(output.path().join("start.svg")).unwrap();
     assert!(plot.contains(last) && plot.trim_end().ends_with("</svg>"), "{plot}");
     for file in ["bench.json", "start.svg"] {

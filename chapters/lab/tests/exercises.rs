@@ -48,10 +48,18 @@ fn solved(name: &str, chapter: Chapter) -> Result<()> {
     Ok(())
 }
 
-/// Copies a tree, but leaves alone what is the same already, for cargo goes by the time of a file.
+/// Copies a tree, but leaves alone what is the same already, for cargo goes by the time of a file. A file that a solution
+/// has made is taken away.
 fn copied(from: &Path, to: &Path) -> Result<()> {
     if from.is_dir() {
         fs::create_dir_all(to)?;
+        for entry in fs::read_dir(to)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() && !from.join(entry.file_name()).exists() {
+                fs::remove_file(entry.path())
+                    .with_context(|| format!("removing {}", entry.path().display()))?;
+            }
+        }
         for entry in fs::read_dir(from)? {
             let entry = entry?;
             copied(&entry.path(), &to.join(entry.file_name()))?;

@@ -38,7 +38,8 @@ const SMALL: &str = "namespaces pid1 runtime-replaced exit-status exit-by-signal
 const WAITS: &str = "namespaces pid1 runtime-replaced exit-status exit-by-signal argv-exact hostname-option \
     twenty-at-once environment descriptors end-with-command dies-with-run killed-before-bond path-searched \
     signals-passed-on signal-defaults sigchld-ignored terminal-shell terminal-ctrl-c memory-limit memory-really \
-    limit-first cgroup-gone cgroup-leftover workspace-gone workspace-leftover writes-in-upper volume-live volume-survives";
+    limit-first cgroup-gone cgroup-leftover workspace-gone workspace-leftover writes-in-upper volume-live volume-survives \
+    pty-own pty-keys pty-modes-back pty-gone callers-terminal-out init-is-process-1 init-reaps init-signals init-bond";
 
 const ALL: &str = "";
 
@@ -57,7 +58,7 @@ const SCRIPTS: [Script; 6] = [
         text: include_str!("../wrong/waits.py"),
         chapter: Chapter::LAST,
         tried: WAITS,
-        red: "dies-with-run killed-before-bond cgroup-leftover workspace-leftover",
+        red: "dies-with-run killed-before-bond init-bond",
         needs: &["python3"],
     },
     Script {

@@ -1,8 +1,10 @@
 //! Wrong runtimes, each with one defect that real ones have had, to see that the checks find it.
 //!
 //! The program's own name says which defect, and how many chapters it has: `1-status-lost`. tests/wrong.rs makes a link
-//! to itself for each. This is the chapters' own story but for the steps that ask `wrong(...)`. red.txt says which
-//! checks must fail for which defect.
+//! to itself for each. This is the chapters' own story but for the steps that ask `wrong(...)`; that of chapter 6, which
+//! has another terminal, is in six.rs. red.txt says which checks must fail for which defect.
+
+mod six;
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
@@ -30,6 +32,7 @@ use ch04_overlay::workspace::Workspace;
 use ch04_overlay::{remains, volatile};
 use ch05_volumes::spec::{self, Volume};
 use ch05_volumes::volumes;
+use ch06_init::surroundings::Surroundings;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use log::LevelFilter;
 use nix::mount::{MntFlags, MsFlags, umount2};
@@ -54,6 +57,8 @@ struct Run {
     rootfs: Option<PathBuf>,
     #[arg(short = 'v', long = "volume")]
     volumes: Vec<OsString>,
+    #[command(flatten)]
+    surroundings: Surroundings,
     #[arg(required = true, trailing_var_arg = true)]
     command: Vec<OsString>,
 }
@@ -76,7 +81,7 @@ fn chapter() -> u32 {
 
 /// The whole of the runtime.
 pub fn main() -> ExitCode {
-    messages::exit(parse(), |Cli::Run(args)| run(&args))
+    messages::exit(parse(), |Cli::Run(args)| if chapter() < 6 { run(&args) } else { six::run(&args) })
 }
 
 fn parse() -> Result<Cli, clap::Error> {
@@ -94,7 +99,7 @@ fn parse() -> Result<Cli, clap::Error> {
             &strict(Cli::command()).mut_subcommand("run", strict).try_get_matches()?,
         );
     }
-    Cli::try_parse()
+    Cli::try_parse_from(six::words())
 }
 
 fn run(args: &Run) -> Result<u8> {
@@ -253,7 +258,7 @@ fn inside(
         }
         Some(workspace) if wrong("synced") || wrong("volatile-or-nothing") => {
             mount_synced(image, &workspace.merged())?;
-            volumes::mount_all(volumes, &workspace.merged())?;
+            volumes::mount_all(volumes, &workspace.merged(), &ch05_volumes::target::COVERED)?;
         }
         Some(workspace) if wrong("names-are-links") => {
             volatile::mount(&[image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
@@ -261,7 +266,7 @@ fn inside(
         }
         Some(workspace) => {
             volatile::mount(&[image], &workspace.upper(), &workspace.work(), &workspace.merged())?;
-            volumes::mount_all(volumes, &workspace.merged())?;
+            volumes::mount_all(volumes, &workspace.merged(), &ch05_volumes::target::COVERED)?;
             if wrong("volume-alone") {
                 unmount_below(volumes, &workspace.merged())?;
             }
@@ -583,7 +588,7 @@ fn mount_by_joined_paths(volumes: &[Volume], root: &Path) -> Result<()> {
         fs::create_dir_all(&volume.source)?;
         mounts::mount(&volume.source, joined(volume), "", MsFlags::MS_BIND | MsFlags::MS_REC, "")?;
     }
-    volumes::mount_all(&right, root)
+    volumes::mount_all(&right, root, &ch05_volumes::target::COVERED)
 }
 
 /// simple_logger as it comes prints with `eprintln!`, which panics when nobody can read what it prints.
@@ -708,7 +713,7 @@ fn remove_leftovers(state: &Path) -> Result<()> {
 /// This book, once: a volume is kept away from `/proc` and `/dev` by these names, and in this image they are links.
 fn mount_by_names(volumes: &[Volume], root: &Path) -> Result<()> {
     if !["proc", "dev"].iter().any(|name| root.join(name).is_symlink()) {
-        return volumes::mount_all(volumes, root);
+        return volumes::mount_all(volumes, root, &ch05_volumes::target::COVERED);
     }
     for volume in volumes {
         let target = root.join(volume.target.strip_prefix("/")?);

@@ -20,7 +20,7 @@ pub(crate) const FLOOR: Chapter = Chapter::Volumes;
 const MEMORY: u64 = 100 << 20;
 
 /// The command in every container.
-const TRUE: &str = "/bin/true";
+pub(crate) const TRUE: &str = "/bin/true";
 
 /// A command that runs /bin/true in a container and waits for its end.
 #[derive(Debug, Clone)]
@@ -38,7 +38,11 @@ pub(crate) struct Contender {
 }
 
 impl Contender {
-    fn new<S: Into<OsString>>(name: &str, place: &Place, words: impl IntoIterator<Item = S>) -> Contender {
+    pub(crate) fn new<S: Into<OsString>>(
+        name: &str,
+        place: &Place,
+        words: impl IntoIterator<Item = S>,
+    ) -> Contender {
         let words = words.into_iter().map(Into::into).collect();
         Contender {
             name: name.to_string(),
@@ -99,13 +103,20 @@ pub(crate) fn chapter(
     if chapter.includes(Chapter::Cgroups) {
         words.extend(["-m".into(), "100m".into()]);
     }
+    if chapter.includes(Chapter::Lifecycle) {
+        words.push("--rm".into());
+    }
     words.extend(options.iter().map(Into::into));
+    if chapter.includes(Chapter::Images) {
+        words.push("busybox".into());
+    }
     words.push(TRUE.into());
     let contender = Contender { chapter: Some(chapter), ..Contender::new(name, place, words) };
     match chapter {
         Chapter::Run => contender.but("no limit, and on the host's own root"),
         Chapter::Cgroups => contender.but("on the host's own root"),
         Chapter::PivotRoot => contender.but("writes into the image"),
+        Chapter::Lifecycle | Chapter::Images => contender.but("a process that keeps it, and a log"),
         _ => contender,
     }
 }
@@ -142,10 +153,18 @@ pub(crate) fn all(place: &Place, programs: &Programs) -> Result<(Vec<Contender>,
             None => missing.push(format!("{}: not built", one.package())),
         }
     }
+    if let Some(program) = programs.of(Chapter::Init) {
+        for (option, note) in
+            [("-t", "a terminal of its own, and a process that copies"), ("--init", "process 1 is an init")]
+        {
+            let name = format!("{} {option}", Chapter::Init.package());
+            tried.push(chapter(Chapter::Init, &name, program, place, &[option]).but(note).tried());
+        }
+    }
     if let Some(program) = &programs.dynamic {
         let note = "linked dynamically: cargo build --release";
-        let name = format!("{}, dynamic", Chapter::LAST.package());
-        tried.push(chapter(Chapter::LAST, &name, program, place, &[]).but(note).tried());
+        let name = format!("{}, dynamic", Chapter::LAST_TYPED.package());
+        tried.push(chapter(Chapter::LAST_TYPED, &name, program, place, &[]).but(note).tried());
     }
     for (name, found) in others(place)? {
         match found {
@@ -186,7 +205,7 @@ fn others(place: &Place) -> Result<Vec<(&'static str, Option<Contender>)>> {
         let contender = match in_path(name) {
             None => None,
             Some(program) => {
-                let bundle = bundle(place, name)?;
+                let bundle = bundle(place, name, &[TRUE])?;
                 let words: [OsString; 4] = [program.into(), "run".into(), "-b".into(), bundle.into()];
                 let contender = Contender::new(name, place, words).but("no overlay: writes into the image");
                 Some(Contender { id_follows: Some(4), ..contender })
@@ -211,25 +230,38 @@ fn others(place: &Place) -> Result<Vec<(&'static str, Option<Contender>)>> {
         Contender::new("unshare", place, words).but("no limit, no overlay, no /dev; chroot")
     });
     others.push(("unshare", unshare));
-    let podman = in_path("podman").map(|program| {
-        let options = ["run", "--rm", "--memory=100m", "--network=none", "--rootfs"];
-        let mut words: Vec<OsString> = vec![program.into()];
-        words.extend(options.map(OsString::from));
-        words.extend([image.into(), TRUE.into()]);
-        Contender::new("podman", place, words).but("no overlay: writes into the image")
+    let script = in_path("script").map(|program| {
+        let words = [program.as_os_str(), "-qec".as_ref(), TRUE.as_ref(), "/dev/null".as_ref()];
+        Contender::new("script -c", place, words).but("no container: a terminal, and a process that copies")
     });
-    others.push(("podman", podman));
+    others.push(("script -c", script));
+    for (name, terminal) in [("podman", ""), ("podman -t", "-t")] {
+        let podman = in_path("podman").map(|program| {
+            // In namespaces of its own, and with a /run of its own, so that nothing stays on this machine.
+            let wrapped = ["unshare", "-mnpf", "--mount-proc", "--kill-child", "sh", "-c"];
+            let script = "mount -t tmpfs tmpfs /run && exec \"$@\"";
+            let options = ["run", "--rm", "--memory=100m", "--network=none"];
+            let mut words: Vec<OsString> = wrapped.map(Into::into).to_vec();
+            words.extend([script.into(), "sh".into(), program.into()]);
+            words.extend(
+                options.into_iter().chain((!terminal.is_empty()).then_some(terminal)).map(OsString::from),
+            );
+            words.extend(["--rootfs".into(), image.into(), TRUE.into()]);
+            Contender::new(name, place, words).but("no overlay: writes into the image")
+        });
+        others.push((name, podman));
+    }
     Ok(others)
 }
 
-fn in_path(name: &str) -> Option<PathBuf> {
+pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|directory| directory.join(name)).find(|program| program.is_file())
 }
 
 /// A bundle for the runtimes that read config.json, with as little in it as the chapters do.
-fn bundle(place: &Place, runtime: &str) -> Result<PathBuf> {
-    let directory = place.path(&format!("bundle-{runtime}"));
+pub(crate) fn bundle(place: &Place, name: &str, command: &[&str]) -> Result<PathBuf> {
+    let directory = place.path(&format!("bundle-{name}"));
     fs::create_dir(&directory).with_context(|| format!("making {}", directory.display()))?;
     let namespaces: Vec<Value> =
         ["pid", "network", "ipc", "uts", "mount"].iter().map(|kind| json!({ "type": kind })).collect();
@@ -238,7 +270,7 @@ fn bundle(place: &Place, runtime: &str) -> Result<PathBuf> {
         "process": {
             "terminal": false,
             "user": { "uid": 0, "gid": 0 },
-            "args": [TRUE],
+            "args": command,
             "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
             "cwd": "/",
         },

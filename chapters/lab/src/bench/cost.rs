@@ -37,7 +37,7 @@ pub(crate) fn last(results: &Path) -> Option<Cost> {
 /// Builds the last chapter twice, into directories of its own.
 pub(crate) fn measure(place: &Place) -> Result<Cost> {
     Ok(Cost {
-        crates_of_last: crates(&["-p", Chapter::LAST.package(), "-e", "normal"])?,
+        crates_of_last: crates(&["-p", Chapter::LAST_TYPED.package(), "-e", "normal"])?,
         crates_of_all: crates(&["--workspace"])?,
         debug: build(place, "debug", &[])?,
         release: build(place, "release", &["--release"])?,
@@ -54,7 +54,7 @@ fn build(place: &Place, name: &str, arguments: &[&str]) -> Result<f64> {
     }
     let mut cargo = caller::cargo(&repository, user.as_ref());
     cargo
-        .args(["build", "--quiet", "--locked", "--bin", Chapter::LAST.package(), "--target-dir"])
+        .args(["build", "--quiet", "--locked", "--bin", Chapter::LAST_TYPED.package(), "--target-dir"])
         .arg(&target);
     let began = Instant::now();
     let status = cargo.args(arguments).status().context("running cargo")?;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::bench::contender::{Contender, FLOOR};
 use crate::bench::cost::Cost;
+use crate::bench::kept::{self, Pair};
 use crate::bench::plot::{self, Bar};
 use crate::bench::scale::Figure;
 use crate::bench::statistics::Summary;
@@ -22,6 +23,8 @@ pub(crate) struct Report {
     pub(crate) missing: Vec<String>,
     /// By the pause between two runs in milliseconds; a summary for each contender.
     pub(crate) times: Vec<(u64, Vec<Summary>)>,
+    /// Chapter 7's commands beside others.
+    pub(crate) kept: Vec<Pair>,
     pub(crate) steps: Option<Vec<(String, [f64; 8])>>,
     /// How long a network namespace takes to make.
     pub(crate) network: f64,
@@ -64,7 +67,7 @@ impl Report {
     }
 
     fn ours(&self) -> Option<usize> {
-        self.named(Chapter::LAST.package())
+        self.named(Chapter::LAST_TYPED.package())
     }
 
     fn named(&self, name: &str) -> Option<usize> {
@@ -77,7 +80,7 @@ impl Report {
         let series = self.times.len() - 1;
         let ratio = self.ratio(series, ours);
         let mut targets = vec![(
-            format!("{} takes at most 1.10 of the floor: {ratio:.3}", Chapter::LAST.package()),
+            format!("{} takes at most 1.10 of the floor: {ratio:.3}", Chapter::LAST_TYPED.package()),
             ratio <= 1.1,
         )];
         for (name, factor) in [("bubblewrap", 1.0), ("crun", 2.0), ("runc", 6.0)] {
@@ -124,6 +127,7 @@ impl Report {
         for (target, reached) in self.targets() {
             let _ = writeln!(text, "{}: {target}", said(reached));
         }
+        text.push_str(&kept::text(&self.kept));
         if let Some(steps) = &self.steps {
             let _ = write!(text, "\nWhere the time goes, in ms as strace sees it:\n\n{:30}", "");
             STEPS.iter().for_each(|step| {
@@ -182,7 +186,7 @@ impl Report {
             self.targets().into_iter().map(|(what, reached)| json!({ "what": what, "reached": reached }));
         json!({
             "machine": machine, "start": times.collect::<Vec<_>>(), "missing": self.missing,
-            "targets": targets.collect::<Vec<_>>(), "steps": steps.collect::<Vec<_>>(),
+            "targets": targets.collect::<Vec<_>>(), "kept": kept::json(&self.kept), "steps": steps.collect::<Vec<_>>(),
             "network_namespace_ms": self.network, "scale": scale.collect::<Vec<_>>(), "build": cost,
         })
     }
@@ -295,6 +299,7 @@ impl Report {
         for (target, reached) in self.targets() {
             let _ = writeln!(page, "| {target} | {} |", said(reached));
         }
+        page.push_str(&kept::page(&self.kept));
         self.page_of_steps(&mut page);
         self.page_of_scale(&mut page);
         if let Some(cost) = &self.cost {
@@ -361,7 +366,11 @@ impl Report {
              For a hundred at once the second floor is the yardstick, because it makes and removes the same directories, those of \
              the volatile overlay included. The first floor has fewer, so it's ahead of both.\n",
         );
-        let _ = writeln!(page, "\n| | {} | floor | aim | |\n|---|---|---|---|---|", Chapter::LAST.package());
+        let _ = writeln!(
+            page,
+            "\n| | {} | floor | aim | |\n|---|---|---|---|---|",
+            Chapter::LAST_TYPED.package()
+        );
         for figure in figures {
             let Figure { what, ours, floors, target, reached } = figure;
             let reached = reached.map_or("", said);
@@ -394,7 +403,7 @@ fn cost_line(cost: &Cost) -> String {
     format!(
         "Chapter {0} and everything it needs are {1} crates, ours included; with the lab, the book and the tests there are {2}.\n\
          Built from nothing, without downloading, chapter {0} takes {3:.0} s, and {4:.0} s with `--release`.",
-        Chapter::LAST.name(),
+        Chapter::LAST_TYPED.name(),
         cost.crates_of_last,
         cost.crates_of_all,
         cost.debug,

@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::process::{self, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MntFlags, MsFlags, umount2};
@@ -59,13 +59,12 @@ impl Place {
         self.path("floor-state")
     }
 
-    /// Makes the image, as a first run of `program` does.
-    pub(crate) fn make_image(&self, program: &Path) -> Result<()> {
-        let run = Command::new(program).args(["run", "/bin/true"]).env("BYHAND_ROOT", self.state()).output();
-        let run = run.with_context(|| format!("running {}", program.display()))?;
-        let said = String::from_utf8_lossy(&run.stderr);
-        ensure!(run.status.success(), "{} cannot run a container: {}", program.display(), said.trim());
-        ensure!(self.image().is_dir(), "{} made no image in {}", program.display(), self.state().display());
+    /// Makes the image, as the first run of a chapter's program does.
+    pub(crate) fn make_image(&self, run: &mut Command) -> Result<()> {
+        let output = run.stderr(Stdio::piped()).output().with_context(|| format!("running {run:?}"))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{run:?} cannot run a container: {}", said.trim());
+        ensure!(self.image().is_dir(), "{run:?} made no image in {}", self.state().display());
         Ok(())
     }
 

@@ -33,7 +33,7 @@ impl Programs {
             *path = copied(path, programs.join(name))?;
         }
         if let Some(path) = &mut self.dynamic {
-            *path = copied(path, dynamic.join(Chapter::LAST.package()))?;
+            *path = copied(path, dynamic.join(Chapter::LAST_TYPED.package()))?;
         }
         Ok(self)
     }
@@ -59,7 +59,7 @@ impl Programs {
         eprintln!("Building (the first time takes minutes)");
         match cargo_build(&with_target) {
             Ok(chapters) => {
-                let last = Chapter::LAST.package();
+                let last = Chapter::LAST_TYPED.package();
                 let dynamic = cargo_build(&["--bin", last])?.remove(last);
                 Ok(Programs { chapters, dynamic, how: format!("cargo build --release --target {target}") })
             }

@@ -27,9 +27,9 @@ pub(crate) struct Figure {
 
 /// Asks all of them. `runs` is for those that are medians.
 pub(crate) fn all(place: &Place, programs: &Programs, runs: usize) -> Result<Vec<Figure>> {
-    let name = Chapter::LAST.package();
-    let program = programs.of(Chapter::LAST).with_context(|| format!("{name} is not built"))?;
-    let ours = contender::chapter(Chapter::LAST, name, program, place, &[]);
+    let name = Chapter::LAST_TYPED.package();
+    let program = programs.of(Chapter::LAST_TYPED).with_context(|| format!("{name} is not built"))?;
+    let ours = contender::chapter(Chapter::LAST_TYPED, name, program, place, &[]);
     let floor = contender::floor("floor", place, &place.image(), &[]);
     let mut figures = Vec::new();
     for count in [1, 10, 100, 1000].into_iter().filter(|count| *count <= runs * 10) {
@@ -41,6 +41,10 @@ pub(crate) fn all(place: &Place, programs: &Programs, runs: usize) -> Result<Vec
     figures.push(large_layer(place, program, runs.min(5))?);
     figures.push(waiting_parent(place, program)?);
     figures.push(dead_workspaces(place, &ours, &floor, runs)?);
+    if let (true, Some(script)) = (Chapter::LAST_TYPED.includes(Chapter::Init), contender::in_path("script"))
+    {
+        figures.push(through_a_terminal(place, program, &script, 1000.min(runs * 10))?);
+    }
     Ok(figures)
 }
 
@@ -106,6 +110,65 @@ fn at_once(ours: &Contender, floor: &Contender, every_step: &Contender, count: u
     })
 }
 
+/// What comes out of a terminal of the container's own, into a pipe. script(1), which makes a terminal and copies, takes
+/// turns with us. The memory is that of all our processes, looked at ten times on the way.
+fn through_a_terminal(place: &Place, program: &Path, script: &Path, megabytes: usize) -> Result<Figure> {
+    let words = format!("busybox dd if=/dev/zero bs=1000000 count={megabytes} 2> /dev/null");
+    let (mut ratios, mut grown) = (Vec::new(), 0);
+    for _ in 0..3 {
+        let mut run = Command::new(program);
+        run.env("BYHAND_ROOT", place.state()).args(["run", "-t", "/bin/sh", "-c", &words]);
+        let (ours, more) = carried(&mut run, megabytes)?;
+        let (theirs, _) = carried(Command::new(script).args(["-qec", &words, "/dev/null"]), megabytes)?;
+        ratios.push(ratio(ours, theirs));
+        grown = grown.max(more);
+    }
+    let of_script = median(&ratios);
+    Ok(Figure {
+        what: format!("{megabytes} MB through a terminal"),
+        ours: format!("{of_script:.2} of what script takes; {grown} KiB more memory at the end"),
+        floors: "has none".to_string(),
+        target: "at most 1.30, and 256 KiB".to_string(),
+        reached: Some(of_script <= 1.3 && grown <= 256),
+    })
+}
+
+/// How long it takes to print all of that, in milliseconds, and by how many KiB its processes grow meanwhile.
+fn carried(command: &mut Command, megabytes: usize) -> Result<(f64, u64)> {
+    let began = Instant::now();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut output = child.stdout.take().context("no stdout")?;
+    let (mut bytes, mut tenths, mut sizes) = (vec![0; 65536], 0, Vec::new());
+    let mut total = 0;
+    loop {
+        let read = std::io::Read::read(&mut output, &mut bytes)?;
+        if read == 0 {
+            break;
+        }
+        total += read;
+        if total / (megabytes * 100_000) > tenths {
+            tenths = total / (megabytes * 100_000);
+            sizes.push(resident(child.id()));
+            go_on()?;
+        }
+    }
+    ensure!(child.wait()?.success() && total >= megabytes * 1_000_000, "{command:?} printed {total} bytes");
+    let grown = sizes.iter().max().zip(sizes.first()).map_or(0, |(most, first)| most - first);
+    Ok((milliseconds(began.elapsed()), grown))
+}
+
+/// The memory of a process and its children, in KiB; of one that has ended, none.
+fn resident(pid: u32) -> u64 {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let all = children.split_whitespace().map(String::from).chain([pid.to_string()]);
+    let size = |pid: String| -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().trim_end_matches(" kB").parse().ok()
+    };
+    all.filter_map(size).sum()
+}
+
 /// A copy of the image's busybox, and `count` files.
 fn make_image(place: &Place, name: &str, count: usize) -> Result<std::path::PathBuf> {
     let image = place.path(name);
@@ -135,7 +198,7 @@ fn large_image(place: &Place, program: &Path, runs: usize) -> Result<Figure> {
     let mut contenders = Vec::new();
     for image in [&small, &large] {
         let root = image.to_str().context("the path is no text")?;
-        contenders.push(contender::chapter(Chapter::LAST, "ours", program, place, &["--rootfs", root]));
+        contenders.push(contender::chapter(Chapter::LAST_TYPED, "ours", program, place, &["--rootfs", root]));
         contenders.push(contender::floor("floor", place, image, &[]));
     }
     let times = measure::all(&contenders, runs, Duration::from_millis(5))?;

@@ -1,5 +1,11 @@
 //! Checks for the exercises of the book: options that no chapter has, and that a reader adds.
 
+mod diff;
+mod record;
+mod restart;
+mod ulimit;
+mod update;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -16,7 +22,10 @@ use crate::see::{self, cannot_run};
 use crate::trial::runtime::Lab;
 use crate::trial::strace::each_failing_of;
 
-pub(crate) const CHECKS: &[Check] = &[
+pub(crate) const CHECKS: &[&[Check]] =
+    &[BEFORE_INIT, record::CHECKS, restart::CHECKS, update::CHECKS, diff::CHECKS, ulimit::CHECKS];
+
+const BEFORE_INIT: &[Check] = &[
     Check::new("workdir", Run, "-w DIR starts the command in that directory.", workdir).exercise("workdir"),
     Check::new(
         "workdir-missing",

@@ -118,7 +118,7 @@ fn writes_in_upper(lab: &Lab) -> Result<()> {
     run.wrote("test.txt\n")?;
     let upper = lab.workspace(&mut run)?.join("upper/tmp/test.txt");
     run.same(&format!("{} on the host:", upper.display()), true, upper.exists())?;
-    let image = lab.state().join("images/busybox/tmp/test.txt");
+    let image = lab.image_in(&lab.state()).join("tmp/test.txt");
     run.same(&format!("{} on the host:", image.display()), false, image.exists())?;
     run.kill_command().map(drop)
 }
@@ -205,7 +205,7 @@ fn workspace_leftover(lab: &Lab) -> Result<()> {
     let mut killed = lab.run(["sleep", "1000"]).start()?;
     let left = lab.workspace(&mut killed)?;
     let container = killed.container()?;
-    killed.signal(Signal::SIGKILL);
+    killed.kill_whole()?;
     killed.finish()?;
     see::wait_for(see::SOON, || Ok((!container.lives()).then_some(())))?;
     let outcome = lab.run(["true"]).finish()?;
@@ -252,7 +252,7 @@ fn state_odd_names(lab: &Lab) -> Result<()> {
             lab.sh("echo ran; touch /tmp/file; cat /etc/passwd | grep -c root").state(&state).finish()?;
         if outcome.status.success() {
             outcome.succeeds()?.prints("ran\n1\n")?;
-            let image = state.join("images/busybox/tmp/file");
+            let image = lab.image_in(&state).join("tmp/file");
             see::same(&outcome.line, "the file in the image:", false, image.exists())?;
         } else {
             outcome.refuses(&[125])?;

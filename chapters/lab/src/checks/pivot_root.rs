@@ -2,7 +2,7 @@
 
 mod bad_root;
 mod devices;
-mod image;
+pub(crate) mod image;
 mod root;
 mod state;
 mod tarball;

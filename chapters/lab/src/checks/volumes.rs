@@ -2,7 +2,7 @@
 
 mod data;
 mod read_only;
-mod sources;
+pub(crate) mod sources;
 mod specs;
 mod targets;
 

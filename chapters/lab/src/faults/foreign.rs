@@ -13,7 +13,7 @@ use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
-use crate::chapter::Chapter::Overlay;
+use crate::chapter::Chapter::{Lifecycle, Overlay};
 use crate::checks::check::Check;
 use crate::checks::overlay::leftovers::fill_with_foreign;
 use crate::machine::mounts::{bind, tmpfs};
@@ -39,6 +39,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Overlay,
         "What somebody mounts on containers, or on a workspace in it, stays.",
         mounts_on,
+    ),
+    Check::new(
+        "foreign-mount-on-record",
+        Lifecycle,
+        "What somebody mounts on a container's record stays, and the container is there again without it.",
+        on_record,
     ),
     Check::new(
         "foreign-state-paths",
@@ -77,9 +83,11 @@ fn mode(path: &Path, mode: u32) -> Result<()> {
         .with_context(|| format!("chmod {}", path.display()))
 }
 
-/// All that is in a directory, each with all that is in it. Its own times may change.
+/// All that is in a directory, each with all that is in it, but for the one where records are made. Its own times may
+/// change.
 fn each_in(directory: &Path) -> Result<Vec<Snapshot>> {
-    fs::read_dir(directory)?.map(|entry| Snapshot::of(&entry?.path())).collect()
+    let paths = fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    paths.iter().filter(|path| !path.ends_with(".unfinished")).map(|path| Snapshot::of(path)).collect()
 }
 
 fn still(before: &[Snapshot], did: &str) -> Result<()> {
@@ -91,7 +99,7 @@ fn leftover(lab: &Lab, script: &str) -> Result<PathBuf> {
     let mut run = lab.sh(&format!("{script} echo ready; exec sleep 1000")).start()?;
     run.wrote("ready")?;
     let workspace = lab.workspace(&mut run)?;
-    run.signal(Signal::SIGKILL);
+    run.kill_whole()?;
     run.finish()?;
     see::same("killing run", "processes left", 0, lab.mark().gone(SOON).len())?;
     Ok(workspace)
@@ -105,7 +113,8 @@ fn private(path: PathBuf) -> Result<PathBuf> {
 }
 
 fn names(lab: &Lab) -> Result<()> {
-    let containers = private(lab.state())?.join("containers");
+    private(lab.state())?;
+    let containers = lab.place_of_containers();
     let id = b"0123456789ab";
     let mut names: Vec<OsString> = Vec::new();
     for position in 0..=id.len() {
@@ -203,10 +212,17 @@ fn in_workspace(lab: &Lab) -> Result<()> {
             .collect::<Vec<_>>()
     };
     let check = |did: &str, workspace: &Path, foreign: &[PathBuf]| -> Result<()> {
-        let gone: Vec<_> = foreign.iter().filter(|path| !path.exists()).collect();
+        // On its way out, a whole record may have got no further than there.
+        let moved =
+            lab.place_of_containers().join(".unfinished").join(workspace.file_name().unwrap_or_default());
+        let is_there = |path: &PathBuf| {
+            path.exists() || path.strip_prefix(workspace).is_ok_and(|rest| moved.join(rest).exists())
+        };
+        let gone: Vec<_> = foreign.iter().filter(|path| !is_there(path)).collect();
         see::same(did, "of what is not ours, gone", Vec::new(), gone)?;
-        fs::remove_dir_all(workspace)
-            .or_else(|error| if workspace.exists() { Err(error) } else { Ok(()) })?;
+        for left in [workspace, &moved] {
+            fs::remove_dir_all(left).or_else(|error| if left.exists() { Err(error) } else { Ok(()) })?;
+        }
         before.still(did)
     };
     for (name, trick) in TRICKS {
@@ -242,7 +258,7 @@ fn mounts_on(lab: &Lab) -> Result<()> {
         fs::create_dir(precious.join(part))?;
     }
     let before = Snapshot::of(&precious)?;
-    let containers = lab.state().join("containers");
+    let containers = lab.place_of_containers();
     // On a killed run's workspace, twice even; and on a directory that has but the name.
     for times in [1, 2] {
         for point in [leftover(lab, "touch /tmp/file;")?, containers.join("0123456789ab")] {
@@ -270,6 +286,9 @@ fn mounts_on(lab: &Lab) -> Result<()> {
     lab.host_unchanged(&did)?;
     umount2(&point, MntFlags::MNT_DETACH)?;
     lab.arranged()?;
+    if lab.has(Lifecycle) {
+        fs::remove_dir(containers.join("0123456789ab"))?; // a record without facts goes by rm -f only
+    }
     lab.run(["true"]).finish()?.succeeds()?;
     see::same(&did, "in containers/, when nothing is mounted any more,", Vec::new(), lab.containers())?;
     // On the directory of all of them: another disk, say. Runs work there, and leave what was on it.
@@ -294,9 +313,55 @@ fn mounts_on(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+fn on_record(lab: &Lab) -> Result<()> {
+    let other = lab.kept(["sleep", "1000"]).detach()?;
+    let one = lab.kept(["sh", "-c", "echo line; exec sleep 1000"]).with(["--name", "one"]).detach()?;
+    one.wrote("line\n")?;
+    let (process, record) = (one.process()?, lab.place_of_containers().join(one.id()));
+    // Somebody's data, in files of the same names.
+    let precious = private(lab.path("precious"))?;
+    for entry in fs::read_dir(&record)? {
+        file(&precious.join(entry?.file_name()))?;
+    }
+    let before = Snapshot::of(&precious)?;
+    bind(&precious, &record)?;
+    lab.arranged()?;
+    for (verb, words) in [
+        ("exec", vec!["one", "true"]),
+        ("kill", vec!["one"]),
+        ("logs", vec!["one"]),
+        ("rename", vec!["one", "two"]),
+        ("start", vec!["one"]),
+        ("stop", vec!["-t", "0", "one"]),
+        ("wait", vec!["one"]),
+        ("cp", vec!["one:/etc/passwd", "-"]),
+        ("rm", vec!["-f", "one"]),
+        ("rm", vec!["-f", one.id()]),
+    ] {
+        let outcome = lab.call(verb, words).finish()?;
+        outcome.refuses(&[1, 125, 126])?.mentions("mounted")?;
+        before.still(&outcome.line)?;
+    }
+    let listed = lab.call("ps", ["-a", "-q"]).finish()?;
+    listed.exits(1)?.prints(format!("{}\n", other.id()))?.mentions("mounted")?;
+    let next = lab.run(["true"]).finish()?;
+    next.exits(0)?;
+    see::same(&next.line, "the container to live on:", true, process.lives())?;
+    process.signal(Signal::SIGKILL);
+    wait_for(SOON, || Ok((!process.lives()).then_some(())))?;
+    lab.says("stop", ["-t", "0", other.id()], &format!("{}\n", other.id())).or_else(|_| other.exits(137))?;
+    before.still("the end of the container")?;
+    umount2(&record, MntFlags::MNT_DETACH)?;
+    lab.arranged()?;
+    one.exits(137)?;
+    one.logs()?.prints("line\n")?;
+    one.remove()?;
+    other.remove()
+}
+
 fn state_paths(lab: &Lab) -> Result<()> {
     let state = private(lab.state())?;
-    fill_with_foreign(&state.join("containers"), &lab.path("outside"))?;
+    fill_with_foreign(&lab.place_of_containers(), &lab.path("outside"))?;
     for name in ["thesis.tex", "my-project/thesis.tex", "0123456789ab/thesis.tex"] {
         file(&state.join(name))?;
     }
@@ -306,7 +371,7 @@ fn state_paths(lab: &Lab) -> Result<()> {
     lab.runtime_was_killed();
     lab.run(["true"]).finish()?.succeeds()?; // makes images/
     let outside = Snapshot::of(&lab.path("outside"))?;
-    let mut before = each_in(&state.join("containers"))?;
+    let mut before = each_in(&lab.place_of_containers())?;
     for name in ["thesis.tex", "my-project", "0123456789ab", "images"] {
         before.push(Snapshot::of(&state.join(name))?);
     }
@@ -328,7 +393,7 @@ fn state_paths(lab: &Lab) -> Result<()> {
         (parent, absolute("/")),
         (parent, absolute("//")),
         (parent, absolute("/.")),
-        (parent, absolute("/containers/..")),
+        (parent, lab.place_of_containers().join("..")),
         (parent, absolute("/../state/./")),
         (parent, lab.path("to-link")),
     ] {
@@ -400,13 +465,15 @@ fn layouts(lab: &Lab) -> Result<()> {
 fn swapped(lab: &Lab) -> Result<()> {
     lab.runtime_was_killed();
     let other = private(lab.path("other"))?;
-    fill_with_foreign(&other.join("containers"), &lab.path("outside"))?;
+    let containers = lab.place_of_containers();
+    let name = containers.file_name().context("it has a name")?;
+    fill_with_foreign(&other.join(name), &lab.path("outside"))?;
     let left = leftover(lab, "touch /tmp/file;")?;
     let id = left.file_name().context("a workspace has a name")?.to_owned();
     // What has this very id there is not a killed run's: it is open to others.
-    file(&other.join("containers").join(&id).join("upper/thesis.tex"))?;
-    mode(&other.join("containers").join(&id), 0o755)?;
-    let mut before = each_in(&other.join("containers"))?;
+    file(&other.join(name).join(&id).join("upper/thesis.tex"))?;
+    mode(&other.join(name).join(&id), 0o755)?;
+    let mut before = each_in(&other.join(name))?;
     before.push(Snapshot::of(&lab.path("outside"))?);
     let whole = lab.path("first");
     let tried = || {
@@ -420,11 +487,11 @@ fn swapped(lab: &Lab) -> Result<()> {
     tried()?;
     fs::remove_file(lab.state())?;
     fs::rename(&whole, lab.state())?;
-    fs::rename(lab.state().join("containers"), lab.path("containers"))?;
-    symlink(other.join("containers"), lab.state().join("containers"))?;
+    fs::rename(&containers, lab.path("moved"))?;
+    symlink(other.join(name), &containers)?;
     tried()?;
-    fs::remove_file(lab.state().join("containers"))?;
-    fs::rename(lab.path("containers"), lab.state().join("containers"))?;
+    fs::remove_file(&containers)?;
+    fs::rename(lab.path("moved"), &containers)?;
     tried()?;
     see::same("run after one that was killed", "its workspace:", false, left.exists())
 }
@@ -471,7 +538,7 @@ line' && cp /bin/busybox /setuid && chmod 6755 /setuid && chmod 1777 /c;";
         let outcome = if ends {
             run.kill_command()?
         } else {
-            run.signal(Signal::SIGKILL);
+            run.kill_whole()?;
             run.finish()?;
             see::same("killing run", "processes left", 0, lab.mark().gone(SOON).len())?;
             lab.run(["true"]).finish()?

@@ -3,9 +3,10 @@
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
-use super::scene::{Aftermath, Call, Kind, Scene, all_right};
+use super::calls::{Call, all_right};
+use super::scene::{Aftermath, Kind, Scene};
 use super::tracer::{What, Who};
-use crate::chapter::Chapter::Run;
+use crate::chapter::Chapter::{Init, Lifecycle, Run};
 use crate::checks::check::Check;
 use crate::see;
 use crate::trial::runtime::Lab;
@@ -23,6 +24,21 @@ pub(crate) const CHECKS: &[Check] = &[
         Run,
         "If the child is killed before any of its system calls, run ends with 137 and leaves nothing.",
         child_killed,
+    )
+    .without_container(),
+    Check::new(
+        "carrier-killed-anywhere",
+        Init,
+        "If a process of the runtime's that copies for a terminal is killed, run says so, ends with 125, and leaves nothing.",
+        carrier_killed,
+    )
+    .until(Init)
+    .without_container(),
+    Check::new(
+        "keeper-killed-anywhere",
+        Lifecycle,
+        "If who keeps the container is killed before any of its system calls, run says so, ends with 125, and leaves nothing that the next one does not take away.",
+        keeper_killed,
     )
     .without_container(),
     Check::new(
@@ -54,7 +70,7 @@ fn each_call(
         format!("{who:?}").to_lowercase(),
         calls.len()
     );
-    all_right(scene, &wrong)
+    all_right(&scene.line(), &wrong)
 }
 
 fn parent_killed(lab: &Lab) -> Result<()> {
@@ -71,8 +87,8 @@ fn parent_killed(lab: &Lab) -> Result<()> {
 fn parent_killed_at(scene: &Scene<'_>, call: &Call) -> Result<()> {
     let seen = scene.carry_out(Some(call.fault(What::Kills)))?;
     let did = &seen.outcome.line;
-    if !seen.hit && call.name == "read" {
-        return Ok(()); // there was less to read
+    if !seen.hit && scene.may_miss(call) {
+        return Ok(());
     }
     see::same(did, "the call to be made:", true, seen.hit)?;
     scene.no_process_left(did)?;
@@ -116,12 +132,52 @@ fn child_killed(lab: &Lab) -> Result<()> {
 fn child_killed_at(scene: &Scene<'_>, call: &Call) -> Result<()> {
     let seen = scene.carry_out(Some(call.fault(What::Kills)))?;
     let did = &seen.outcome.line;
-    if !seen.hit && call.name == "read" {
-        return Ok(()); // there was less to read
+    if !seen.hit && scene.may_miss(call) {
+        return Ok(());
     }
     see::same(did, "the call to be made:", true, seen.hit)?;
-    seen.outcome.exits(137)?.prints("")?.complains("")?;
+    seen.outcome.exits(137)?.complains("")?;
+    scene.printed_no_more(&seen.outcome)?;
     scene.host_is_as_before(did)?;
     scene.terminal_is_as_before(did)?;
+    scene.nothing_is_left(did)
+}
+
+fn carrier_killed(lab: &Lab) -> Result<()> {
+    let scene = Scene::new(lab, Kind::AtTerminal)?;
+    each_call(&scene, &scene.calls, Who::Helper, carrier_killed_at)
+}
+
+fn carrier_killed_at(scene: &Scene<'_>, call: &Call) -> Result<()> {
+    let seen = scene.carry_out(Some(call.fault(What::Kills)))?;
+    if !seen.hit && scene.may_miss(call) {
+        return Ok(());
+    }
+    let did = &seen.outcome.line;
+    scene.aftermath(&seen.outcome, Some("killed"))?;
+    scene.host_is_as_before(did)?;
+    scene.terminal_is_as_before(did)?;
+    scene.nothing_is_left(did)
+}
+
+fn keeper_killed(lab: &Lab) -> Result<()> {
+    Scene::each_kind(lab, |scene, calls| each_call(scene, calls, Who::Helper, keeper_killed_at))
+}
+
+fn keeper_killed_at(scene: &Scene<'_>, call: &Call) -> Result<()> {
+    let seen = scene.carry_out(Some(call.fault(What::Kills)))?;
+    if !seen.hit && scene.may_miss(call) {
+        return Ok(());
+    }
+    let did = &seen.outcome.line;
+    see::same(did, "the call to be made:", true, seen.hit)?;
+    // It may have told the container's status already.
+    scene.aftermath(&seen.outcome, Some("killed"))?;
+    scene.no_process_left(did)?;
+    scene.terminal_is_as_before(did)?;
+    scene.lab.host_unchanged(did)?;
+    let next = scene.carry_out_well()?;
+    see::same(did, "the next run to be", Aftermath::Ran, scene.aftermath(&next, None)?)?;
+    scene.host_is_as_before(did)?;
     scene.nothing_is_left(did)
 }

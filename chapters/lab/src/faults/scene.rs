@@ -2,19 +2,19 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::env;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::openpty;
 use nix::sys::termios::{Termios, tcgetattr};
 
+use super::calls::{self, Call, part_of};
 use super::own_cgroups::{OwnCgroups, same_paths};
-use super::tracer::{self, Fault, Seen, What, Who};
-use crate::chapter::Chapter::{Aufs, Cgroups, PivotRoot, Volumes};
+use super::tracer::{self, Fault, Seen, Who};
+use crate::chapter::Chapter::{Aufs, Cgroups, Init, Lifecycle, PivotRoot, Volumes};
 use crate::machine::aufs;
 use crate::machine::process::Process;
 use crate::see::{self, SOON, wait_for};
@@ -47,17 +47,6 @@ const TERMINAL: &str = " [ -t 0 ] && echo terminal && stty -echo;";
 
 /// Only with volumes.
 const DATA: &str = " cat /data/file; echo inside > /data/new; ls /data /made; echo x 2> /dev/null > /fixed/new; cat /fixed/file;";
-
-/// One call of the runtime's own, after what the loader and the language do at each start.
-#[derive(Debug, Clone)]
-pub(super) struct Call {
-    pub(super) who: Who,
-    /// The kernel's number of the call.
-    pub(super) call: u64,
-    /// Which of the process's calls of this number.
-    pub(super) occurrence: usize,
-    pub(super) name: String,
-}
 
 /// How a run with a fault went on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +136,9 @@ impl<'a> Scene<'a> {
         if kind == Kind::AtTerminal {
             options.extend(["-i", "-t"].map(String::from));
             script += TERMINAL;
+            if lab.has(Init) {
+                options.push("--init".to_string());
+            }
         }
         if lab.has(PivotRoot) {
             script += DEVICES;
@@ -203,27 +195,17 @@ impl<'a> Scene<'a> {
     fn look(&mut self) -> Result<()> {
         // What is made only once is made now.
         self.carry_out(None)?;
-        let start = tracer::carry_out(self.lab.run(["--help"]), None, false, &|| {})?.calls;
         let seen = self.carry_out(None)?;
         self.evidence = seen.outcome.stdout.clone();
         let text = seen.outcome.output();
-        let whole = text.starts_with("ran as 1\ninside\n0022\n") && text.ends_with("\nend\n");
+        let number = if self.has_own_terminal() { 2 } else { 1 }; // after the init
+        let whole =
+            text.starts_with(&format!("ran as {number}\ninside\n0022\n")) && text.ends_with("\nend\n");
         if !whole || text.contains("host\n") && !text.contains("the host's\n") {
             return Err(seen.outcome.differs("a command that proves to run confined"));
         }
         self.aftermath(&seen.outcome, None)?;
-        let names = self.names()?;
-        self.calls.clear();
-        let startup = start.iter().zip(&seen.calls).take_while(|(one, other)| one == other).count();
-        let mut occurrences: HashMap<(Who, u64), usize> = HashMap::new();
-        for (index, (who, call)) in seen.calls.into_iter().enumerate() {
-            let occurrence = occurrences.entry((who, call)).and_modify(|count| *count += 1).or_insert(1);
-            if index < startup {
-                continue;
-            }
-            let name = names.get(&call).cloned().unwrap_or_else(|| format!("call-{call}"));
-            self.calls.push(Call { who, call, occurrence: *occurrence, name });
-        }
+        self.calls = calls::own(self.lab, &seen.calls, &self.names()?)?;
         self.settle()
     }
 
@@ -234,29 +216,10 @@ impl<'a> Scene<'a> {
         self.lab.arranged()
     }
 
-    /// The names of calls by their numbers, as strace has them.
     fn names(&self) -> Result<HashMap<u64, String>> {
-        let mut names = HashMap::new();
         // Where there is no aufs to mount, the run shall get further than that.
-        let as_if: &[&str] =
-            if self.stand_in { &["-n", "-e", "inject=mount:retval=0:when=1"] } else { &["-n"] };
-        for run in [self.run_of(&["true"])?, self.lab.run(["--help"])] {
-            let (_, trace) = strace::traced(self.lab, as_if, run)?;
-            for line in trace.lines() {
-                // 4711  [ 257] openat(...
-                let Some((number, rest)) = line.split_once('[').and_then(|(_, rest)| rest.split_once(']'))
-                else {
-                    continue;
-                };
-                let name = rest.trim_start().split('(').next().unwrap_or_default();
-                if let Ok(number) = number.trim().parse()
-                    && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-                {
-                    names.insert(number, name.to_string());
-                }
-            }
-        }
-        Ok(names)
+        let as_if: &[&str] = if self.stand_in { &["-e", "inject=mount:retval=0:when=1"] } else { &[] };
+        calls::names(self.lab, as_if, self.run_of(&["true"])?)
     }
 
     fn run(&self) -> Result<Run<'a>> {
@@ -300,7 +263,45 @@ impl<'a> Scene<'a> {
             return Ok(self.carry_out(None)?.outcome);
         }
         self.clear();
-        self.run()?.finish()
+        Ok(self.told_apart(self.run()?.finish()?))
+    }
+
+    /// Whether the container has a terminal of its own.
+    fn has_own_terminal(&self) -> bool {
+        self.kind == Kind::AtTerminal && self.lab.has(Init)
+    }
+
+    /// Whether a run may get on without this call: there was less to read, or, where processes copy what is printed, less
+    /// often something to copy, to be told, or to wait for.
+    pub(super) fn may_miss(&self, call: &Call) -> bool {
+        let copied =
+            call.who == Who::Helper || ["kill", "wait4", "rt_sigtimedwait"].contains(&call.name.as_str());
+        const PASSED_ON: [&str; 7] = ["poll", "write", "recvfrom", "recvmsg", "sendto", "sendmsg", "fcntl"];
+        let passed_on =
+            call.who == Who::Helper || call.who == Who::Parent && PASSED_ON.contains(&call.name.as_str());
+        call.name == "read" || self.has_own_terminal() && copied || self.lab.has(Lifecycle) && passed_on
+    }
+
+    /// Fails if a run whose child was killed has printed anything. An init may be killed when the command has run.
+    pub(super) fn printed_no_more(&self, outcome: &Outcome) -> Result<()> {
+        if self.has_own_terminal() && self.evidence.starts_with(&outcome.stdout) {
+            return Ok(());
+        }
+        outcome.prints("").map(drop)
+    }
+
+    /// What comes through a container's terminal has its line ends, and in it also what the runtime says in the container.
+    fn told_apart(&self, mut outcome: Outcome) -> Outcome {
+        if self.has_own_terminal() {
+            let name =
+                self.lab.program().file_name().unwrap_or_default().to_string_lossy().into_owned() + ": ";
+            let text = outcome.output().replace("\r\n", "\n");
+            let (said, printed): (Vec<_>, Vec<_>) =
+                text.split_inclusive('\n').partition(|line| line.starts_with(&name));
+            outcome.stdout = printed.concat().into();
+            outcome.stderr.extend(said.concat().into_bytes());
+        }
+        outcome
     }
 
     /// The run, and what happens while it waits.
@@ -308,6 +309,7 @@ impl<'a> Scene<'a> {
         self.clear();
         let mut seen = tracer::carry_out(self.run()?, fault, self.stand_in, meanwhile)?;
         seen.outcome.line = "the run of this check, shown at the end".to_string();
+        seen.outcome = self.told_apart(seen.outcome);
         Ok(seen)
     }
 
@@ -329,6 +331,11 @@ impl<'a> Scene<'a> {
     pub(super) fn aftermath(&self, outcome: &Outcome, reason: Option<&str>) -> Result<Aftermath> {
         if outcome.stdout.is_empty() {
             outcome.refuses(&[125, 126, 127])?;
+        } else if (self.has_own_terminal() || self.lab.has(Lifecycle))
+            && outcome.stdout != self.evidence
+            && self.evidence.starts_with(&outcome.stdout)
+        {
+            outcome.exits(125)?; // the process that carries what it prints has failed in the middle
         } else if outcome.stdout != self.evidence {
             return Err(see::differs(
                 &outcome.line,
@@ -359,24 +366,11 @@ impl<'a> Scene<'a> {
     }
 
     /// The calls of a name that comes more often than in another run, or less often. Of many of one name, as when a
-    /// file is made for each of busybox's commands, only some, from the first to the last.
+    /// file is made for each of busybox's commands, only some.
     fn calls_beyond(&self, other: &[Call]) -> Vec<Call> {
-        const MOST: usize = 4;
-        let of = |calls: &[Call], one: &Call| {
-            calls.iter().filter(|call| (call.who, call.call) == (one.who, one.call)).count()
-        };
-        let mut seen: HashMap<(Who, u64), usize> = HashMap::new();
-        let mut beyond = self.calls.clone();
-        beyond.retain(|call| {
-            let count = of(&self.calls, call);
-            let number = seen.entry((call.who, call.call)).or_default();
-            *number += 1;
-            // Each goes into one of MOST parts of equal size; the first of a part is chosen, and the very last.
-            let part = |number: usize| number * (MOST - 1) / count;
-            let chosen =
-                count <= MOST || *number == count || part(*number) != part(*number - 1) || *number == 1;
-            count != of(other, call) && chosen
-        });
+        let count = |calls: &[Call], one: &Call| calls.iter().filter(|call| call.is_like(one)).count();
+        let mut beyond = calls::some_of_each(&self.calls, 4);
+        beyond.retain(|call| count(&self.calls, call) != count(other, call));
         beyond
     }
 
@@ -458,14 +452,6 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// The part of the calls that `LAB_FAULTS` asks for: every N-th, from the I-th on.
-fn part_of(calls: &[Call]) -> Result<Vec<Call>> {
-    let Ok(asked) = env::var("LAB_FAULTS") else { return Ok(calls.to_vec()) };
-    let numbers = asked.split_once('/').and_then(|(i, n)| Some((i.parse::<usize>().ok()?, n.parse().ok()?)));
-    let (part, of) = numbers.filter(|(i, n)| (1..=*n).contains(i)).context("LAB_FAULTS: write it as 1/8")?;
-    Ok(calls.iter().skip(part - 1).step_by(of).cloned().collect())
-}
-
 /// In which lines two texts differ.
 fn different_lines(expected: &[u8], saw: &[u8]) -> String {
     let [expected, saw] = [expected, saw].map(String::from_utf8_lossy);
@@ -483,31 +469,4 @@ fn list_to_depth(directory: &Path, depth: u32, list: &mut Vec<PathBuf>) {
             list_to_depth(&entry.path(), depth - 1, list);
         }
     }
-}
-
-impl Call {
-    /// The fault that falls on it.
-    pub(super) fn fault(&self, what: What) -> Fault {
-        Fault { who: self.who, call: self.call, occurrence: self.occurrence, what }
-    }
-
-    /// For messages: `the child's openat number 3`.
-    pub(super) fn described(&self) -> String {
-        let whose = match self.who {
-            Who::Parent => "run's",
-            Who::Child => "the child's",
-            Who::Helper => "a helper's",
-        };
-        format!("{whose} {} number {}", self.name, self.occurrence)
-    }
-}
-
-/// Fails with all that went wrong, each with the fault that it came from.
-pub(super) fn all_right(scene: &Scene<'_>, wrong: &[(&Call, anyhow::Error)]) -> Result<()> {
-    if wrong.is_empty() {
-        return Ok(());
-    }
-    let each: Vec<_> =
-        wrong.iter().map(|(call, error)| format!("at {}:\n{error:#}", call.described())).collect();
-    bail!("{} faults with a wrong end:\n{}\nThe run: {}", wrong.len(), each.join("\n"), scene.line())
 }

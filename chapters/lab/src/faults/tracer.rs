@@ -3,7 +3,7 @@
 //! strace can inject errors too, but it counts calls in each process from its first one on: it cannot fail the
 //! child's third openat and leave the parent's third alone. So this tracer addresses a call by whose it is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::mem::ManuallyDrop;
 use std::os::unix::fs::FileExt;
@@ -29,7 +29,7 @@ use crate::see::cannot_run;
 use crate::trial::outcome::Outcome;
 use crate::trial::runtime::Run;
 
-/// No run takes longer; one that does is killed.
+/// No run takes longer; one that does is killed, with all that it has left.
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// Which of the runtime's processes.
@@ -99,24 +99,31 @@ pub(super) fn carry_out(
         fault,
         stand_in,
         processes: HashMap::new(),
+        known: HashSet::new(),
         count: 0,
         calls: Vec::new(),
         hit: false,
         end: None,
     };
+    let mark = run.mark();
     let (done, ended) = mpsc::channel::<()>();
-    let status = thread::scope(|scope| {
-        scope.spawn(move || {
-            if ended.recv_timeout(LONGEST) == Err(mpsc::RecvTimeoutError::Timeout) {
-                let _ = kill(main, Signal::SIGKILL);
+    let (status, overdue) = thread::scope(|scope| {
+        let watch = scope.spawn(move || {
+            let overdue = ended.recv_timeout(LONGEST) == Err(mpsc::RecvTimeoutError::Timeout);
+            if overdue {
+                mark.processes().into_iter().for_each(|process| process.signal(Signal::SIGKILL));
             }
+            overdue
         });
         let status = tracer.follow();
         drop(done);
-        status
-    })?;
+        (status, watch.join().unwrap_or(true))
+    });
     let outcome =
-        Outcome { line: run.line().to_string(), status, stdout: run.stdout(), stderr: run.stderr() };
+        Outcome { line: run.line().to_string(), status: status?, stdout: run.stdout(), stderr: run.stderr() };
+    if overdue {
+        return Err(outcome.differs(format!("an end of all its processes within {LONGEST:?}")));
+    }
     Ok(Seen { outcome, calls: tracer.calls, hit: tracer.hit })
 }
 
@@ -136,6 +143,8 @@ struct Tracer<'a> {
     fault: Option<Fault>,
     stand_in: bool,
     processes: HashMap<Pid, Traced>,
+    /// Those that have ever been among them.
+    known: HashSet<Pid>,
     /// How many calls were begun of the fault's number, by those whom it is for. Helpers run one after the other.
     count: usize,
     calls: Vec<(Who, u64)>,
@@ -185,13 +194,16 @@ impl Tracer<'_> {
     }
 
     fn add(&mut self, pid: Pid, who: Who) {
-        self.processes.entry(pid).or_insert(Traced { who, inside: false, answer: None });
+        self.processes.insert(pid, Traced { who, inside: false, answer: None });
     }
 
     /// A container's process has a number in a PID namespace of its own, too.
     fn add_new(&mut self, pid: Pid) {
-        let inside = Process(pid.as_raw()).numbers().len() > 1;
-        self.add(pid, if inside { Who::Child } else { Who::Helper });
+        // It is told of twice: by its first signal and by its parent. On a busy machine it may have come and gone in between.
+        if self.known.insert(pid) {
+            let inside = Process(pid.as_raw()).numbers().len() > 1;
+            self.add(pid, if inside { Who::Child } else { Who::Helper });
+        }
     }
 
     fn ended(&mut self, pid: Pid, status: i32) {

@@ -2,14 +2,14 @@
 
 use anyhow::{Context, Result};
 
-use crate::chapter::Chapter::Volumes;
+use crate::chapter::Chapter::Init;
 use crate::checks::check::Check;
 use crate::see;
 use crate::trial::runtime::Lab;
 
 pub(crate) const CHECKS: &[Check] = &[Check::new(
     "walls-of-the-book",
-    Volumes,
+    Init,
     "Every command in the book's table of walls prints what the table says.",
     walls,
 )];

@@ -5,7 +5,7 @@
 //! without end.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -81,6 +81,7 @@ impl Cell {
                 // Gone already is as good.
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
+            self.directories.iter().for_each(|path| thaw(path));
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -129,6 +130,7 @@ pub(crate) fn sweep() -> Result<()> {
                 for pid in members(&cell.path()) {
                     let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
                 }
+                thaw(&cell.path());
                 remove(&cell.path());
             }
         }
@@ -211,6 +213,18 @@ fn members(top: &Path) -> Vec<i32> {
         .flat_map(|list| list.lines().map(str::to_string).collect::<Vec<_>>())
         .filter_map(|line| line.parse().ok())
         .collect()
+}
+
+/// Lets all in a tree of cgroups go on that a runtime has frozen: in version 1 what is frozen does not even die.
+fn thaw(top: &Path) {
+    for directory in tree(top) {
+        // Few hierarchies can freeze, and a cgroup of version 2 has not the file of version 1.
+        for (file, value) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+            if let Ok(mut file) = File::options().write(true).open(directory.join(file)) {
+                let _ = file.write_all(value.as_bytes());
+            }
+        }
+    }
 }
 
 /// Removes a tree of cgroups. The kernel may need a moment to see the last process out.

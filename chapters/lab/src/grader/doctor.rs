@@ -1,13 +1,17 @@
-//! What this machine can run, chapter by chapter, found out by trying: namespaces(7), cgroups(7), mount(2).
+//! What this machine can run, chapter by chapter, found out by trying: namespaces(7), cgroups(7), mount(2), pts(4),
+//! pidfd_open(2).
 
 use std::env;
 use std::fs;
 use std::io::{IsTerminal, stdin, stdout};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
+use nix::errno::Errno;
+use nix::libc::{self, O_NOCTTY};
 use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::utsname::uname;
@@ -81,10 +85,15 @@ pub(crate) fn examine() -> Result<ExitCode> {
     findings.push(propagation());
     findings.extend(controllers());
     findings.push(busybox());
-    let mounts =
-        findings.iter().all(|finding| finding.what != "mount namespace" || finding.health == Health::Green);
+    // Without the namespaces it is not a file system that is missing.
+    let work = |kind: &str| {
+        root && findings.iter().all(|one| !one.what.ends_with(kind) || one.health == Health::Green)
+    };
+    let (mounts, all) = (work("mount namespace"), work("namespace"));
     findings.extend(root.then(state_directory));
-    findings.extend((root && mounts).then(overlay)); // else it is not overlayfs that is missing
+    findings.extend(mounts.then(overlay));
+    findings.extend(all.then(surroundings).into_iter().flatten());
+    findings.extend([process_descriptors(), sealing(), freezer()]);
     findings.extend([aufs(), terminal(), strace()]);
 
     let colours = stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
@@ -268,6 +277,92 @@ fn overlay() -> Finding {
     Finding::tried("overlayfs", Chapter::Overlay, attempt(), Health::Red, advice)
 }
 
+/// What a container of chapter 6 has in /dev and /sys, mounted once in namespaces that end with the attempt.
+fn surroundings() -> Vec<Finding> {
+    let kinds = [
+        ("devpts", "newinstance,ptmxmode=0666", "CONFIG_UNIX98_PTYS"),
+        ("mqueue", "", "CONFIG_POSIX_MQUEUE"),
+        ("sysfs", "", "CONFIG_SYSFS"),
+    ];
+    kinds
+        .into_iter()
+        .map(|(kind, options, setting)| {
+            let attempt = || {
+                let directory = tempfile::tempdir()?;
+                host::of_its_own(|| {
+                    // Both show what belongs to the namespaces of whoever mounts them.
+                    unshare(CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWNET)?;
+                    nix::mount::mount(
+                        Some(kind),
+                        directory.path(),
+                        Some(kind),
+                        MsFlags::empty(),
+                        Some(options),
+                    )
+                    .with_context(|| format!("{kind} cannot be mounted"))?;
+                    if kind == "devpts" {
+                        let mut open = fs::OpenOptions::new();
+                        open.read(true).write(true).custom_flags(O_NOCTTY);
+                        open.open(directory.path().join("ptmx")).context("no terminal can be made")?;
+                    }
+                    Ok("can be mounted".to_string())
+                })
+            };
+            let advice =
+                format!("inside a container? use a VM; a kernel of your own? build it with {setting}");
+            Finding::tried(kind, Chapter::Init, attempt(), Health::Red, &advice)
+        })
+        .collect()
+}
+
+/// What chapter 7 sends its signals to.
+fn process_descriptors() -> Finding {
+    // SAFETY: the call reads no memory of ours.
+    let opened = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) });
+    let attempt = opened.context("pidfd_open fails").and_then(|fd| {
+        nix::unistd::close(fd as i32).context("closing it fails")?;
+        Ok("a process can be opened".to_string())
+    });
+    let advice = "needs Linux 5.3, and no seccomp filter that forbids it: in a container, use a VM";
+    Finding::tried("pidfd", Chapter::Lifecycle, attempt, Health::Red, advice)
+}
+
+/// What `exec` of chapter 7 runs itself from.
+fn sealing() -> Finding {
+    let (what, since) = ("mount_setattr", Chapter::Lifecycle);
+    // SAFETY: the call reads no memory of ours: without a descriptor and a size it fails before.
+    let tried = Errno::result(unsafe {
+        libc::syscall(libc::SYS_mount_setattr, -1, c"".as_ptr(), 0, std::ptr::null::<libc::c_void>(), 0)
+    });
+    if tried == Err(Errno::ENOSYS) {
+        Finding::new(what, since, Health::Yellow, "this kernel has none: `exec` will refuse")
+            .advise("needs Linux 5.12; all other commands run without")
+    } else {
+        Finding::new(what, since, Health::Green, "the kernel has it")
+    }
+}
+
+/// What `pause` of chapter 7 needs.
+fn freezer() -> Finding {
+    let (what, since) = ("freezer", Chapter::Lifecycle);
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let has = table.lines().any(|line| {
+        let kind = line.split_once(" - ").map_or("", |(_, kind)| kind);
+        let mut words = kind.split(' ');
+        match words.next() {
+            Some("cgroup2") => true,
+            Some("cgroup") => words.nth(1).is_some_and(|options| options.split(',').any(|one| one == what)),
+            _ => false,
+        }
+    });
+    if has {
+        Finding::new(what, since, Health::Green, "a cgroup can be frozen")
+    } else {
+        Finding::new(what, since, Health::Yellow, "no tree has it: `pause` will refuse")
+            .advise("mount cgroup v2, or version 1's freezer; all other commands run without")
+    }
+}
+
 fn aufs() -> Finding {
     let (what, since) = ("aufs", Chapter::Aufs);
     let has =
@@ -292,7 +387,7 @@ fn terminal() -> Finding {
             "terminal",
             Chapter::Run,
             Health::Yellow,
-            "stdin is none: -t will warn and go on without",
+            "stdin is none: until chapter 5, -t will warn and go on without",
         )
     }
 }

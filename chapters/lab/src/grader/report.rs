@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     #[arg(required = true, value_name = "DIR")]
     pub(crate) submissions: Vec<PathBuf>,
     /// How far the submissions have come.
-    #[arg(long, value_name = "N", default_value = Chapter::LAST.name())]
+    #[arg(long, value_name = "N", default_value = Chapter::LAST_TYPED.name())]
     #[arg(help = format!("The chapter that they have come to: one of {}", Chapter::names()))]
     pub(crate) chapter: Chapter,
     /// Only this check; may be given again

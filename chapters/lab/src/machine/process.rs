@@ -261,7 +261,7 @@ impl Process {
 }
 
 /// Whether someone who was asked for `command` has executed `words`. A path to the name is as good as the name.
-fn is_command(words: &[OsString], command: &[OsString]) -> bool {
+pub(crate) fn is_command(words: &[OsString], command: &[OsString]) -> bool {
     let same = |one: &OsString, other: &OsString| {
         one == other
             || Path::new(one).file_name().is_some_and(|name| Some(name) == Path::new(other).file_name())

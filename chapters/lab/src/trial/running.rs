@@ -105,9 +105,26 @@ impl Running {
         Err(self.differs(format!("{text:?} on stdout"), saw))
     }
 
+    /// What its processes, and all of theirs, have in common.
+    pub(crate) fn mark(&self) -> Mark {
+        self.mark
+    }
+
     /// Sends a signal to `run`.
     pub(crate) fn signal(&self, signal: Signal) {
         self.runtime().signal(signal);
+    }
+
+    /// Kills `run`, and first, from chapter 7 on, who keeps the container while `run` stands still. So nobody is left who could
+    /// clean up.
+    pub(crate) fn kill_whole(&mut self) -> Result<()> {
+        let keeper = self.container()?.parent().filter(|keeper| *keeper != self.runtime());
+        if let Some(keeper) = keeper.filter(|keeper| keeper.descends_from(self.runtime())) {
+            self.runtime().halt()?;
+            keeper.signal(Signal::SIGKILL);
+        }
+        self.signal(Signal::SIGKILL);
+        Ok(())
     }
 
     /// Whether `run` has ended, and how.

@@ -56,7 +56,7 @@ pub(crate) fn with_lab(
     chapter: Chapter,
     program: &Path,
     terms: Terms,
-    work: fn(&Lab) -> Result<()>,
+    work: impl FnOnce(&Lab) -> Result<()> + Send,
 ) -> (Result<()>, Vec<String>) {
     let mut left = Vec::new();
     (try_with_lab(chapter, program, terms, work, &mut left), left)
@@ -66,7 +66,7 @@ fn try_with_lab(
     chapter: Chapter,
     program: &Path,
     terms: Terms,
-    work: fn(&Lab) -> Result<()>,
+    work: impl FnOnce(&Lab) -> Result<()> + Send,
     left: &mut Vec<String>,
 ) -> Result<()> {
     let program = program.canonicalize().with_context(|| format!("no runtime at {}", program.display()))?;
@@ -127,14 +127,40 @@ impl Lab {
         Ok(path)
     }
 
-    /// `RUNTIME run ARGUMENTS...`
+    /// `RUNTIME run ARGUMENTS...`, of whose container nothing stays: that was so before chapter 7, and since then one has
+    /// to ask for it.
     pub(crate) fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Run<'_> {
+        let not_kept = self.has(Chapter::Lifecycle).then_some("--rm");
+        self.kept(arguments).with(not_kept)
+    }
+
+    /// The same, from chapter 7 on, with nothing asked: then the container is kept. The check has to remove it.
+    pub(crate) fn kept<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Run<'_> {
+        self.call("run", arguments)
+    }
+
+    /// A line for a shell as this chapter has it. Runs begin as `"$RUN" run`, and of their containers nothing stays either;
+    /// and the place of the image is `$IMAGE`, which is nothing where a run has none yet.
+    pub(crate) fn spelled(&self, line: &str) -> String {
+        let not_kept = if self.has(Chapter::Lifecycle) { "\"$RUN\" run --rm" } else { "\"$RUN\" run" };
+        let image = if self.has(Chapter::Images) { "busybox " } else { "" };
+        line.replace("\"$RUN\" run", not_kept).replace("$IMAGE ", image)
+    }
+
+    /// `RUNTIME VERB ARGUMENTS...`
+    pub(crate) fn call<S: AsRef<OsStr>>(
+        &self,
+        verb: &'static str,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Run<'_> {
         Run {
             lab: self,
             program: self.program.clone(),
             state: self.state(),
             wrapper: Vec::new(),
+            verb,
             options: Vec::new(),
+            image: None,
             arguments: arguments.into_iter().map(|word| word.as_ref().to_owned()).collect(),
             input: None,
             terminal: None,
@@ -153,7 +179,18 @@ impl Lab {
     /// Has the runtime make its busybox image, and returns its directory on the host.
     pub(crate) fn image(&self) -> Result<PathBuf> {
         self.run(["true"]).finish()?.succeeds()?;
-        Ok(self.state().join("images/busybox"))
+        Ok(self.image_in(&self.state()))
+    }
+
+    /// The directory of the busybox image in a state directory, whether it is there or not. From chapter 8 on that is its
+    /// one layer, unpacked.
+    pub(crate) fn image_in(&self, state: &Path) -> PathBuf {
+        if !self.has(Chapter::Images) {
+            return state.join("images/busybox");
+        }
+        let layers = state.join("store/layers");
+        let found = fs::read_dir(&layers).into_iter().flatten().flatten().next();
+        found.map_or(layers.join("none"), |layer| layer.path())
     }
 
     /// To be said by checks that kill `run` itself: then the kernel alone cleans up, and the state
@@ -197,15 +234,22 @@ impl Lab {
         left
     }
 
-    /// The workspace of a running container.
-    pub(crate) fn workspace(&self, run: &mut Running) -> Result<PathBuf> {
-        Ok(self.state().join("containers").join(run.id()?))
+    /// Where the containers are: in chapter 7 each has its workspace in its record.
+    pub(crate) fn place_of_containers(&self) -> PathBuf {
+        self.state().join(if self.has(Chapter::Lifecycle) { "records" } else { "containers" })
     }
 
-    /// The workspaces that there are.
+    /// The workspace of a running container.
+    pub(crate) fn workspace(&self, run: &mut Running) -> Result<PathBuf> {
+        Ok(self.place_of_containers().join(run.id()?))
+    }
+
+    /// The workspaces that there are, and the records, with those that are on their way in or out.
     pub(crate) fn containers(&self) -> Vec<PathBuf> {
-        let containers = fs::read_dir(self.state().join("containers"));
-        containers.into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+        let places = ["containers", "records", "records/.unfinished"]
+            .map(|name| fs::read_dir(self.state().join(name)));
+        let entries = places.into_iter().flatten().flatten().flatten();
+        entries.filter(|entry| entry.file_name() != ".unfinished").map(|entry| entry.path()).collect()
     }
 
     /// What holds after every run that ended by itself.
@@ -225,7 +269,14 @@ impl Lab {
         if self.killed.get() {
             return Ok(());
         }
-        see::same(DID, "the state directory to hold no container:", Vec::new(), self.containers())
+        see::same(DID, "the state directory to hold no container:", Vec::new(), self.containers())?;
+        let names = fs::read_dir(self.state().join("names")).into_iter().flatten().flatten();
+        see::same(
+            DID,
+            "the state directory to hold no name:",
+            Vec::new(),
+            names.map(|name| name.path()).collect(),
+        )
     }
 }
 
@@ -234,14 +285,18 @@ fn is_union(mount: &Mount, workspace: &Path) -> bool {
     mount.filesystem == aufs::filesystem() && Path::new(&mount.point) == workspace.join("mnt")
 }
 
-/// A run to be: what to start, and how.
+/// A run to be, or another command: what to start, and how.
 pub(crate) struct Run<'a> {
-    lab: &'a Lab,
+    pub(super) lab: &'a Lab,
     program: PathBuf,
     state: PathBuf,
     wrapper: Vec<OsString>,
+    /// Which of the runtime's commands: `run` in most checks.
+    verb: &'static str,
     options: Vec<OsString>,
-    arguments: Vec<OsString>,
+    /// The image that a check asks for. Without it, a `run` gets busybox, where it needs an image.
+    image: Option<OsString>,
+    pub(super) arguments: Vec<OsString>,
     input: Option<Vec<u8>>,
     terminal: Option<OwnedFd>,
     directory: Option<PathBuf>,
@@ -257,6 +312,12 @@ impl Run<'_> {
     /// Options of the runtime, before the command.
     pub(crate) fn with<S: AsRef<OsStr>>(mut self, options: impl IntoIterator<Item = S>) -> Self {
         self.options.extend(options.into_iter().map(|word| word.as_ref().to_owned()));
+        self
+    }
+
+    /// Another image than busybox, from chapter 8 on.
+    pub(crate) fn of<S: AsRef<OsStr>>(mut self, image: S) -> Self {
+        self.image = Some(image.as_ref().to_owned());
         self
     }
 
@@ -331,10 +392,21 @@ impl Run<'_> {
         words.join(" ")
     }
 
+    /// The word between options and command: from chapter 8 on a run has one, unless its root is a directory. A command
+    /// that is none, or that is more options, belongs to a check of bad words, which are as it has them.
+    fn image(&self) -> Option<&OsStr> {
+        let command = self.arguments.first().is_some_and(|word| !word.as_encoded_bytes().starts_with(b"-"));
+        let of_busybox = self.verb == "run" && command && self.lab.has(Chapter::Images);
+        let busybox = of_busybox && !self.options.iter().any(|option| option == "--rootfs");
+        self.image.as_deref().or(busybox.then_some(OsStr::new("busybox")))
+    }
+
     fn words(&self) -> impl Iterator<Item = &OsStr> {
         let wrapper = self.wrapper.iter().map(OsString::as_os_str);
-        let runtime = [self.program.as_os_str(), OsStr::new("run")];
-        wrapper.chain(runtime).chain(self.options.iter().chain(&self.arguments).map(OsString::as_os_str))
+        let runtime = [self.program.as_os_str(), OsStr::new(self.verb)];
+        let options = self.options.iter().map(OsString::as_os_str);
+        let command = self.arguments.iter().map(OsString::as_os_str);
+        wrapper.chain(runtime).chain(options).chain(self.image()).chain(command)
     }
 
     /// Starts it.

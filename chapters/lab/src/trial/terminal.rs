@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,10 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::openpty;
+use nix::pty::{Winsize, openpty};
+use nix::sys::termios::tcgetattr;
 use nix::unistd::tcgetpgrp;
 
+use crate::chapter::Chapter;
 use crate::machine::process::{Process, begin_session};
 use crate::see::{self, SOON, shown};
 use crate::trial::runtime::Lab;
@@ -23,7 +26,8 @@ pub(crate) const CTRL_D: &str = "\x04";
 pub(crate) const CTRL_Z: &str = "\x1a";
 
 /// A terminal. Its session leader is a `sh` on the host, as it would be for a user who logged in.
-pub(crate) struct Terminal {
+pub(crate) struct Terminal<'a> {
+    lab: &'a Lab,
     line: String,
     master: File,
     leader: Child,
@@ -32,9 +36,11 @@ pub(crate) struct Terminal {
     seen: usize,
 }
 
-impl Terminal {
-    /// Runs `sh ARGUMENTS...` in a new terminal. Scripts start the runtime as `"$RUN" run ...`.
-    pub(crate) fn with_shell(lab: &Lab, arguments: &[&str]) -> Result<Terminal> {
+impl<'a> Terminal<'a> {
+    /// Runs `sh ARGUMENTS...` in a new terminal. Scripts start the runtime as `"$RUN" run ... $IMAGE COMMAND`, and nothing of
+    /// the container stays; or as `"$RUNTIME" ...`, and say themselves what they want, in the words of chapter 7.
+    pub(crate) fn with_shell(lab: &'a Lab, arguments: &[&str]) -> Result<Terminal<'a>> {
+        let arguments: Vec<_> = arguments.iter().map(|argument| lab.spelled(argument)).collect();
         let pty = openpty(None, None).context("opening a pty")?;
         // Other checks start programs meanwhile, and these should not get hold of our terminal.
         for fd in [&pty.master, &pty.slave] {
@@ -42,8 +48,12 @@ impl Terminal {
         }
         let slave = || -> Result<OwnedFd> { Ok(pty.slave.try_clone()?) };
         let mut command = Command::new("/bin/sh");
-        command.args(arguments).stdin(Stdio::from(slave()?)).stdout(slave()?).stderr(slave()?);
-        command.env("RUN", lab.program()).env("BYHAND_ROOT", lab.state()).env_remove("RUST_LOG");
+        command.args(&arguments).stdin(Stdio::from(slave()?)).stdout(slave()?).stderr(slave()?);
+        command
+            .env("RUN", lab.program())
+            .env("RUNTIME", lab.program())
+            .env("BYHAND_ROOT", lab.state())
+            .env_remove("RUST_LOG");
         command.env("PS1", "caller$ ").env("TERM", "vt100").env_remove("ENV");
         let mark = lab.mark();
         let prepare = move || {
@@ -53,17 +63,36 @@ impl Terminal {
         // SAFETY: system calls only.
         unsafe { command.pre_exec(prepare) };
         let words: Vec<_> = arguments.iter().map(see::quoted).collect();
-        let variables =
-            format!("RUN={} BYHAND_ROOT={}", see::quoted(lab.program()), see::quoted(lab.state()));
+        let (program, state) = (see::quoted(lab.program()), see::quoted(lab.state()));
+        let variables = match lab.has(Chapter::Lifecycle) {
+            true => format!("RUN={program} RUNTIME={program} BYHAND_ROOT={state}"),
+            false => format!("RUN={program} BYHAND_ROOT={state}"),
+        };
         let line = format!("in a terminal: {variables} sh {}", words.join(" "));
         let leader = command.spawn().with_context(|| format!("starting {line}"))?;
-        Ok(Terminal { line, master: pty.master.into(), leader, screen: Vec::new(), seen: 0 })
+        Ok(Terminal { lab, line, master: pty.master.into(), leader, screen: Vec::new(), seen: 0 })
     }
 
     /// Presses keys.
     pub(crate) fn types(&mut self, keys: &str) -> Result<()> {
+        let keys = self.lab.spelled(keys);
         self.line += &format!(", type {keys:?}");
         self.master.write_all(keys.as_bytes()).context("typing")
+    }
+
+    /// Makes the window another size.
+    pub(crate) fn resize(&mut self, rows: u16, columns: u16) -> Result<()> {
+        self.line += &format!(", make the window {rows} by {columns}");
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        // SAFETY: the kernel reads a size that lives as long as the call.
+        Errno::result(unsafe { libc::ioctl(self.master.as_raw_fd(), libc::TIOCSWINSZ, &size) })
+            .context("setting the size")
+            .map(drop)
+    }
+
+    /// How the terminal treats what is typed, as `stty -g` tells it.
+    pub(crate) fn modes(&self) -> Result<String> {
+        Ok(format!("{:?}", tcgetattr(&self.master).context("reading the modes")?))
     }
 
     /// Waits until `text` appears on the screen, after what has been waited for before.
@@ -97,9 +126,14 @@ impl Terminal {
         Err(see::differs(&self.line, format!("{text:?} on the screen"), screen))
     }
 
+    /// All that has been on the screen so far.
+    pub(crate) fn screen(&self) -> String {
+        String::from_utf8_lossy(&self.screen).into_owned()
+    }
+
     /// Fails if `text` has been on the screen.
     pub(crate) fn never_showed(&self, text: &str) -> Result<()> {
-        if !String::from_utf8_lossy(&self.screen).contains(text) {
+        if !self.screen().contains(text) {
             return Ok(());
         }
         Err(see::differs(&self.line, format!("no {text:?}"), format!("the screen {}", shown(&self.screen))))
@@ -159,7 +193,7 @@ impl Terminal {
     }
 }
 
-impl Drop for Terminal {
+impl Drop for Terminal<'_> {
     fn drop(&mut self) {
         let _ = self.leader.kill();
         let _ = self.leader.wait();

@@ -7,7 +7,7 @@ use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::signal::Signal;
 
 use super::containers::{idle, own_cgroup};
-use crate::chapter::Chapter::Cgroups;
+use crate::chapter::Chapter::{Cgroups, Init};
 use crate::checks::check::Check;
 use crate::machine::hierarchy;
 use crate::machine::mounts::{self, bind, rebind};
@@ -34,7 +34,8 @@ pub(crate) const CHECKS: &[Check] = &[
         Cgroups,
         "Without a limit there is no cgroup: the command stays in its caller's.",
         no_limit_no_cgroup,
-    ),
+    )
+    .until(Init), // then each has one in which it can be frozen
     Check::new(
         "cgroup-gone",
         Cgroups,
@@ -205,7 +206,7 @@ fn cgroup_leftover(lab: &Lab) -> Result<()> {
     let mut killed = idle(lab, &options)?;
     let left = hierarchy::of_container(killed.container()?)?;
     let container = killed.container()?;
-    killed.signal(Signal::SIGKILL);
+    killed.kill_whole()?;
     killed.finish()?;
     see::wait_for(see::SOON, || Ok((!container.lives()).then_some(())))?;
     let outcome = lab.run(["true"]).with(options).finish()?;

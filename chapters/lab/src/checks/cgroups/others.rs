@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use nix::mount::MsFlags;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::Signal;
 
 use super::containers::{idle, own_cgroup};
 use crate::chapter::Chapter::Cgroups;
@@ -46,7 +45,7 @@ const LIMIT: [&str; 2] = ["-m", "100m"];
 /// Kills `run`, and waits until its container is dead.
 fn kill(mut run: Running) -> Result<()> {
     let container = run.container()?;
-    run.signal(Signal::SIGKILL);
+    run.kill_whole()?;
     run.finish()?;
     see::wait_for(see::SOON, || Ok((!container.lives()).then_some(())))?;
     Ok(())

@@ -14,7 +14,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
-use crate::chapter::Chapter::PivotRoot;
+use crate::chapter::Chapter::{Images, Lifecycle, PivotRoot};
 use crate::checks::check::Check;
 use crate::machine::mounts::tmpfs;
 use crate::see::{self, SOON, cannot_run, wait_for};
@@ -107,7 +107,8 @@ fn first_runs(lab: &Lab) -> Result<()> {
         let outcome = run.finish()?;
         outcome.exits(0)?.prints(format!("run {number}\n"))?;
         // On a slow machine some may say what they wait for.
-        if !outcome.error().lines().all(|line| line.contains("waiting") && line.contains("busybox")) {
+        let of_image = |line: &str| line.contains("busybox") || lab.has(Images) && line.contains("layers");
+        if !outcome.error().lines().all(|line| line.contains("waiting") && of_image(line)) {
             return Err(outcome.differs("nothing on stderr, or what is waited for"));
         }
     }
@@ -164,12 +165,14 @@ fn path_with(first: &Path) -> Result<String> {
 }
 
 fn busybox_decoys(lab: &Lab) -> Result<()> {
+    let damaged = damaged_busybox(lab)?;
     for name in ["busybox", "busybox.static", "busybox-static"] {
         for (kind, content) in [
-            ("script", "#!/bin/sh\nPATH=/usr/local/bin:/usr/bin:/bin exec busybox \"$@\"\n"),
-            ("empty", ""),
-            ("elf", "\x7fELF\x02\x01\x01\0 and nothing more"),
-            ("directory", ""),
+            ("script", &b"#!/bin/sh\nPATH=/usr/local/bin:/usr/bin:/bin exec busybox \"$@\"\n"[..]),
+            ("empty", b""),
+            ("elf", b"\x7fELF\x02\x01\x01\0 and nothing more"),
+            ("damaged", &damaged),
+            ("directory", b""),
         ] {
             let first = lab.folder(&format!("{kind}-{name}"))?;
             let decoy = first.join(name);
@@ -186,13 +189,27 @@ fn busybox_decoys(lab: &Lab) -> Result<()> {
                 outcome.succeeds()?.prints("ran\n")?;
             } else {
                 outcome.refuses(&[125])?;
-                see::same(&outcome.line, "an image made:", false, state.join("images/busybox").exists())?;
+                see::same(&outcome.line, "an image made:", false, lab.image_in(&state).exists())?;
             }
             // What it left, if anything, is no hindrance.
             run().finish()?.succeeds()?.prints("ran\n")?;
         }
     }
     Ok(())
+}
+
+/// A busybox that starts, and tells what it can do, but has neither `true` nor `sh`: in its image nothing would run. In
+/// the program their names stand between zeros, in order, and the order must stay.
+fn damaged_busybox(lab: &Lab) -> Result<Vec<u8>> {
+    let mut bytes = fs::read(lab.image()?.join("bin/busybox")).context("reading the image's busybox")?;
+    for (name, other) in [(&b"\0true\0"[..], &b"\0trud\0"[..]), (b"\0sh\0", b"\0sg\0")] {
+        for at in 0..bytes.len() - name.len() {
+            if bytes[at..].starts_with(name) {
+                bytes[at..at + name.len()].copy_from_slice(other);
+            }
+        }
+    }
+    Ok(bytes)
 }
 
 /// The host's busybox, if it is one that is loaded with libraries: the ELF file names its loader near its start.
@@ -241,17 +258,20 @@ fn narrow_umask(lab: &Lab) -> Result<()> {
 fn state_is_tidy(lab: &Lab) -> Result<()> {
     let mut found = Vec::new();
     for entry in fs::read_dir(lab.state())?.flatten() {
-        found.extend(fs::read_dir(entry.path())?.flatten().map(|inner| inner.path()));
-        if !["images", "containers"].iter().any(|name| entry.file_name() == *name) {
+        let inner = fs::read_dir(entry.path())?.flatten().map(|inner| inner.path());
+        found.extend(inner.filter(|path| !path.ends_with("records/.unfinished")));
+        let later = if lab.has(Lifecycle) { &["records", "names"][..] } else { &[] };
+        if !["images", "containers"].iter().chain(later).any(|name| entry.file_name() == *name) {
             found.push(entry.path());
         }
     }
-    see::same(
-        "ls $BYHAND_ROOT/*",
-        "the state directory to hold",
-        vec![lab.state().join("images/busybox")],
-        found,
-    )
+    let image = lab.state().join("images/busybox");
+    if lab.has(Images) {
+        // The image is in there, and what it was made of may be kept.
+        found.retain(|path| !path.starts_with(lab.state().join("store")) && *path != image);
+        found.push(image.clone());
+    }
+    see::same("ls $BYHAND_ROOT/*", "the state directory to hold", vec![image], found)
 }
 
 fn state_tidy(lab: &Lab) -> Result<()> {
@@ -262,7 +282,7 @@ fn state_tidy(lab: &Lab) -> Result<()> {
 }
 
 /// A copy of the image.
-fn image_copied(lab: &Lab, name: &str) -> Result<PathBuf> {
+pub(crate) fn image_copied(lab: &Lab, name: &str) -> Result<PathBuf> {
     let copy = lab.path(name);
     let status = Command::new("cp").arg("-a").arg(lab.image()?).arg(&copy).status().context("running cp")?;
     if !status.success() {
@@ -297,7 +317,7 @@ fn rootfs_option(lab: &Lab) -> Result<()> {
     // Relative, it starts from the current directory.
     let parent = copy.parent().context("the root has no parent")?;
     run().with(["--rootfs", "own root"]).inside(parent).finish()?.succeeds()?.prints("from the check\n")?;
-    see::same("both", "a busybox image that nobody asked for:", false, other.join("images/busybox").exists())
+    see::same("both", "a busybox image that nobody asked for:", false, lab.image_in(&other).exists())
 }
 
 /// Takes busybox away from the check's own host, by an overlay over each directory that has it.

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, setns, unshare};
 
-use crate::chapter::Chapter::PivotRoot;
+use crate::chapter::Chapter::{Init, PivotRoot};
 use crate::checks::check::Check;
 use crate::trial::runtime::Lab;
 use crate::trial::strace::each_failing;
@@ -132,7 +132,12 @@ fn mounts_inside(lab: &Lab) -> Result<()> {
     let table = container.mounts()?;
     let mut points: Vec<_> = table.iter().map(|mount| mount.point.as_str()).collect();
     points.sort_unstable();
-    run.same("the mount points", vec!["/", "/dev", "/proc"], points)?;
+    let mut expected = vec!["/", "/dev", "/proc"];
+    if lab.has(Init) {
+        expected.extend(["/dev/mqueue", "/dev/pts", "/dev/shm", "/sys"]);
+        expected.sort_unstable();
+    }
+    run.same("the mount points", expected, points)?;
     run.kill_command().map(drop)
 }
 

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 
 use crate::chapter::Chapter::{Overlay, PivotRoot};
@@ -174,7 +173,7 @@ fn locks_of_others(lab: &Lab) -> Result<()> {
     for workspace in lab.containers() {
         locks.extend(TheirLock::on(&workspace)?);
     }
-    killed.signal(Signal::SIGKILL);
+    killed.kill_whole()?;
     killed.finish()?;
     wait_for(SOON, || Ok((!container.lives()).then_some(())))?;
     run()?;

@@ -79,7 +79,7 @@ fn add(tar: &mut Builder<File>, kind: EntryType, name: &str, target: &str) -> Re
 
 /// Writes a tar file with these entries, and after them a whole busybox image.
 fn write(lab: &Lab, state: &Path, entries: &[Entry<'_>]) -> Result<PathBuf> {
-    let good = if lab.state().exists() { lab.state().join("images/busybox") } else { lab.image()? };
+    let good = if lab.state().exists() { lab.image_in(&lab.state()) } else { lab.image()? };
     let images = state.join("images");
     fs::create_dir_all(&images)?;
     let path = images.join("busybox.tar");
@@ -153,7 +153,7 @@ fn tar_broken(lab: &Lab) -> Result<()> {
         let outcome = lab.sh("echo ran").state(&state).finish()?;
         // A tar of no bytes is an image of no files: there is no command in it.
         outcome.refuses(if length == 0 { &[125, 126, 127] } else { &[125] })?;
-        see::same(&outcome.line, "an image:", false, state.join("images/busybox").exists())?;
+        see::same(&outcome.line, "an image:", false, lab.image_in(&state).exists())?;
     }
     let state = lab.path("no-tar");
     fs::create_dir_all(state.join("images"))?;
@@ -163,7 +163,7 @@ fn tar_broken(lab: &Lab) -> Result<()> {
     )?;
     let outcome = lab.sh("echo ran").state(&state).finish()?;
     outcome.refuses(&[125])?;
-    see::same(&outcome.line, "an image:", false, state.join("images/busybox").exists())
+    see::same(&outcome.line, "an image:", false, lab.image_in(&state).exists())
 }
 
 fn tar_odd_names(lab: &Lab) -> Result<()> {

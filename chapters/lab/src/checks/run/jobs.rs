@@ -35,7 +35,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check::new(
         "job-killed",
         Run,
-        "run -t, stopped in the background, ends by SIGTERM, SIGHUP or SIGINT and SIGCONT: 128+n.",
+        "run -ti, stopped in the background, ends by SIGTERM, SIGHUP or SIGINT and SIGCONT: 128+n.",
         killed,
     ),
     Check::new(
@@ -50,14 +50,14 @@ pub(crate) const CHECKS: &[Check] = &[
 const READER: &str = "while read line; do echo \"got:<$line>\"; done; exit 3";
 
 /// An interactive shell, at its first prompt.
-fn interactive(lab: &Lab) -> Result<Terminal> {
+fn interactive(lab: &Lab) -> Result<Terminal<'_>> {
     let mut terminal = Terminal::with_shell(lab, &["-i"])?;
     terminal.shows("caller$ ")?;
     Ok(terminal)
 }
 
 /// Whether the shell gets every line. A container that reads the terminal too would get some of them.
-fn shell_gets_all(terminal: &mut Terminal) -> Result<()> {
+fn shell_gets_all(terminal: &mut Terminal<'_>) -> Result<()> {
     for number in 10..30 {
         terminal.types(&format!("echo $(({number}+100))-for-the-shell\n"))?;
         terminal.shows_unless(&format!("{}-for-the-shell", number + 100), "got:<e")?;
@@ -67,19 +67,19 @@ fn shell_gets_all(terminal: &mut Terminal) -> Result<()> {
 }
 
 /// What the shell has started: its job's first process.
-fn job(terminal: &Terminal) -> Option<Process> {
+fn job(terminal: &Terminal<'_>) -> Option<Process> {
     terminal.leader().descendants().first().copied()
 }
 
 /// Waits until the job is stopped. The processes of the job that are not are an error's last words.
-fn stopped(terminal: &Terminal) -> Result<Process> {
+fn stopped(terminal: &Terminal<'_>) -> Result<Process> {
     let state = || job(terminal).and_then(|job| job.status("State")).unwrap_or_default();
     let done = wait_for(SOON, || Ok(job(terminal).filter(|_| state().starts_with('T'))))?;
     done.ok_or_else(|| differs(terminal.line(), "the job to be stopped", format!("its state {:?}", state())))
 }
 
 /// Takes the job up and sees it through: it reads, and ends when the input does.
-fn taken_up(mut terminal: Terminal) -> Result<()> {
+fn taken_up(mut terminal: Terminal<'_>) -> Result<()> {
     terminal.types("fg\n")?;
     terminal.is_given_away()?;
     terminal.types("hello\n")?;
@@ -94,7 +94,7 @@ fn taken_up(mut terminal: Terminal) -> Result<()> {
 
 fn background(lab: &Lab) -> Result<()> {
     let mut terminal = interactive(lab)?;
-    terminal.types(&format!("\"$RUN\" run -i sh -c '{READER}' &\n"))?;
+    terminal.types(&format!("\"$RUN\" run -i $IMAGE sh -c '{READER}' &\n"))?;
     terminal.shows("caller$ ")?;
     // One that is never stopped has a container sooner or later.
     let running =
@@ -111,9 +111,13 @@ fn background(lab: &Lab) -> Result<()> {
 }
 
 /// A job that reads, is stopped in the way that is asked for, and taken up again by `fg`.
-fn stopped_and_taken_up(lab: &Lab, option: &str, stop: impl Fn(&mut Terminal) -> Result<()>) -> Result<()> {
+fn stopped_and_taken_up(
+    lab: &Lab,
+    option: &str,
+    stop: impl Fn(&mut Terminal<'_>) -> Result<()>,
+) -> Result<()> {
     let mut terminal = interactive(lab)?;
-    terminal.types(&format!("\"$RUN\" run {option} sh -c '{READER}'\n"))?;
+    terminal.types(&format!("\"$RUN\" run {option} $IMAGE sh -c '{READER}'\n"))?;
     terminal.is_given_away()?;
     terminal.types("first\n")?;
     terminal.shows_unless("got:<first>", "caller$ ")?;
@@ -126,7 +130,7 @@ fn stopped_and_taken_up(lab: &Lab, option: &str, stop: impl Fn(&mut Terminal) ->
 }
 
 /// SIGTSTP to `run` alone, from elsewhere.
-fn signal_stop(terminal: &mut Terminal) -> Result<()> {
+fn signal_stop(terminal: &mut Terminal<'_>) -> Result<()> {
     let job = job(terminal).ok_or_else(|| differs(terminal.line(), "a job", "none"))?;
     job.signal(Signal::SIGTSTP);
     Ok(())
@@ -139,7 +143,7 @@ fn ctrl_z(lab: &Lab) -> Result<()> {
 
 /// A shell without job control, as one that executes a script: nobody else stops or continues anything.
 fn continued(lab: &Lab) -> Result<()> {
-    let script = format!("\"$RUN\" run -i sh -c '{READER}'; echo \"status $?\"");
+    let script = format!("\"$RUN\" run -i $IMAGE sh -c '{READER}'; echo \"status $?\"");
     let mut terminal = Terminal::with_shell(lab, &["-c", &script])?;
     terminal.types("first\n")?;
     terminal.shows_unless("got:<first>", "status ")?;
@@ -161,7 +165,7 @@ fn continued(lab: &Lab) -> Result<()> {
 fn foreground_again(lab: &Lab) -> Result<()> {
     stopped_and_taken_up(lab, "-ti", signal_stop)?;
     // bg lets it go on without the terminal, which it waits for.
-    let in_the_background = |terminal: &mut Terminal| {
+    let in_the_background = |terminal: &mut Terminal<'_>| {
         signal_stop(terminal)?;
         terminal.shows("caller$ ")?;
         stopped(terminal)?;
@@ -172,19 +176,34 @@ fn foreground_again(lab: &Lab) -> Result<()> {
 
 fn killed(lab: &Lab) -> Result<()> {
     for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
-        let script = "set -m; \"$RUN\" run -t sh -c 'echo ran; sleep 1000' & read line; wait $!; echo \"status $?\"; read line";
+        let script = "set -m; \"$RUN\" run -ti $IMAGE sh -c 'echo ran; sleep 1000' & read line; wait $!; echo \"status $?\"; read line";
         let mut terminal = Terminal::with_shell(lab, &["-c", script])?;
-        let job = stopped(&terminal)?;
-        // As the shell's own `kill %1` does.
-        job.signal_group(signal);
-        job.signal_group(Signal::SIGCONT);
-        let end = wait_for(SOON, || Ok((!job.lives()).then_some(())))?;
-        let did = format!("{}, {signal} and SIGCONT to the job", terminal.line());
-        end.ok_or_else(|| differs(did, "an end", format!("its state {:?}", job.status("State"))))?;
+        ends(&terminal, stopped(&terminal)?, signal)?;
         terminal.types("go on\n")?;
         terminal.shows(&format!("status {}", 128 + signal as i32))?;
         terminal.never_showed("ran\r")?;
         terminal.belongs_to_the_caller()?;
     }
+    // One whose container runs already.
+    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
+        let mut terminal = interactive(lab)?;
+        let script = "trap \"exit 7\" TERM HUP INT; sleep 1000 & echo on; wait";
+        terminal.types(&format!("\"$RUN\" run -ti $IMAGE sh -c '{script}'\n"))?;
+        terminal.shows("on\r")?;
+        terminal.is_given_away()?;
+        signal_stop(&mut terminal)?;
+        terminal.shows("caller$ ")?;
+        ends(&terminal, stopped(&terminal)?, signal)?;
+        terminal.belongs_to_the_caller()?;
+    }
     Ok(())
+}
+
+/// Ends a job that is stopped, as the shell's own `kill %1` does.
+fn ends(terminal: &Terminal<'_>, job: Process, signal: Signal) -> Result<()> {
+    job.signal_group(signal);
+    job.signal_group(Signal::SIGCONT);
+    let end = wait_for(SOON, || Ok((!job.lives()).then_some(())))?;
+    let did = format!("{}, {signal} and SIGCONT to the job", terminal.line());
+    end.ok_or_else(|| differs(did, "an end", format!("its state {:?}", job.status("State"))))
 }

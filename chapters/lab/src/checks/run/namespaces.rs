@@ -9,7 +9,7 @@ use nix::sched::{CloneFlags, unshare};
 
 use crate::chapter::Chapter::Run;
 use crate::checks::check::Check;
-use crate::machine::process::Process;
+use crate::machine::process::{Process, is_command};
 use crate::see;
 use crate::trial::runtime::Lab;
 
@@ -106,12 +106,15 @@ fn runtime_replaced(lab: &Lab) -> Result<()> {
     run.wrote("started")?;
     let container = run.container()?;
     let companions = container.companions()?;
+    // The shell's own child may be seen before it has become sleep, but never as the runtime.
+    let expected = [["sh", "-c", script].as_slice(), &["sleep", "1000"]]
+        .map(|words| words.iter().map(OsString::from).collect::<Vec<_>>());
     for pid in companions {
         let process = Process(pid);
-        // The shell's own child may be seen before it has become sleep, but never as the runtime.
-        let expected = [["sh", "-c", script].as_slice(), &["sleep", "1000"]]
-            .map(|words| words.iter().map(OsString::from).collect::<Vec<_>>());
-        if process.lives() && !expected.iter().any(|words| process.runs(words)) {
+        // In the middle of execve a process has its new memory already, and no command line in it yet.
+        let told = || Some(process.arguments()).filter(|words| !words.is_empty() || !process.lives());
+        let words = see::wait_for(see::SOON, || Ok(told()))?.unwrap_or_default();
+        if process.lives() && !expected.iter().any(|command| is_command(&words, command)) {
             return Err(run.differs("no process inside but the shell and its sleep", process.command()));
         }
     }

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use anyhow::Result;
 use nix::libc;
 
-use crate::chapter::Chapter::{Aufs, Run};
+use crate::chapter::Chapter::{Aufs, Run, Volumes};
 use crate::checks::check::Check;
 use crate::trial::running::Running;
 use crate::trial::runtime::Lab;
@@ -54,7 +54,8 @@ pub(crate) const CHECKS: &[Check] = &[
         Run,
         "-t without a terminal on stdin warns and goes on without.",
         no_terminal_warns,
-    ),
+    )
+    .until(Volumes),
     Check::new(
         "log-debug",
         Run,

@@ -43,7 +43,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check::new(
         "terminal-without-t",
         Run,
-        "Without -t, -i still reads what is typed, and Ctrl-C reaches the command.",
+        "Without -t, -i still reads what is typed, and Ctrl-C reaches the command; without -i, what is typed is the caller's.",
         without_t,
     ),
     Check::new(
@@ -55,15 +55,15 @@ pub(crate) const CHECKS: &[Check] = &[
 ];
 
 /// A container's shell in a terminal, at its first prompt.
-fn container_shell(lab: &Lab) -> Result<Terminal> {
-    let script = "\"$RUN\" run -ti sh; echo \"status $?\"; read line; echo \"caller read $line\"";
+fn container_shell(lab: &Lab) -> Result<Terminal<'_>> {
+    let script = "\"$RUN\" run -ti $IMAGE sh; echo \"status $?\"; read line; echo \"caller read $line\"";
     let mut terminal = Terminal::with_shell(lab, &["-c", script])?;
     terminal.shows_unless("# ", "status ")?;
     Ok(terminal)
 }
 
 /// Leaves it, and looks whether the caller is back in possession.
-fn leave(mut terminal: Terminal) -> Result<()> {
+fn leave(mut terminal: Terminal<'_>) -> Result<()> {
     terminal.types("exit 3\n")?;
     terminal.shows("status 3")?;
     terminal.belongs_to_the_caller()?;
@@ -73,7 +73,7 @@ fn leave(mut terminal: Terminal) -> Result<()> {
 
 /// Whether the shell answers, which it cannot if it lost the terminal or its life. The answer is made
 /// by the shell, so that the echo of what was typed is not taken for it.
-fn answers(terminal: &mut Terminal) -> Result<()> {
+fn answers(terminal: &mut Terminal<'_>) -> Result<()> {
     terminal.types("echo $((40+2))-is-the-answer\n")?;
     terminal.shows("42-is-the-answer")?;
     terminal.shows("# ")
@@ -92,7 +92,7 @@ fn shell(lab: &Lab) -> Result<()> {
 }
 
 /// Types a command that takes for ever, and returns its process once it runs.
-fn sleep(lab: &Lab, terminal: &mut Terminal) -> Result<Process> {
+fn sleep(lab: &Lab, terminal: &mut Terminal<'_>) -> Result<Process> {
     terminal.types("sleep 1000\n")?;
     let sleeping = || {
         let found =
@@ -121,7 +121,7 @@ fn ctrl_c(lab: &Lab) -> Result<()> {
 fn ctrl_z(lab: &Lab) -> Result<()> {
     let mut terminal = container_shell(lab)?;
     let sleep = sleep(lab, &mut terminal)?;
-    let becomes = |terminal: &Terminal, state: &str| -> Result<()> {
+    let becomes = |terminal: &Terminal<'_>, state: &str| -> Result<()> {
         let now = || sleep.status("State").unwrap_or_default();
         let done = wait_for(SOON, || Ok(now().starts_with(state).then_some(())))?;
         done.ok_or_else(|| differs(terminal.line(), format!("state {state} of sleep"), now()))
@@ -141,7 +141,7 @@ fn ctrl_z(lab: &Lab) -> Result<()> {
 fn failed_job(lab: &Lab) -> Result<()> {
     let mut terminal = Terminal::with_shell(lab, &["-i"])?;
     terminal.shows("caller$ ")?;
-    terminal.types("\"$RUN\" run -t --cpuset-cpus 4000 sh &\n")?;
+    terminal.types("\"$RUN\" run -t --cpuset-cpus 4000 $IMAGE sh &\n")?;
     terminal.types("wait; echo $((40+2))-is-the-answer\n")?;
     terminal.shows("42-is-the-answer")?;
     terminal.belongs_to_the_caller()
@@ -151,7 +151,7 @@ fn job_of_shell(lab: &Lab) -> Result<()> {
     // This caller moves every job into a process group of its own and waits for its end.
     let mut terminal = Terminal::with_shell(lab, &["-i"])?;
     terminal.shows("caller$ ")?;
-    terminal.types("\"$RUN\" run -ti --hostname inner sh\n")?;
+    terminal.types("\"$RUN\" run -ti --hostname inner $IMAGE sh\n")?;
     terminal.shows_unless("# ", "caller$ ")?;
     answers(&mut terminal)?;
     terminal.types("exit 3\n")?;
@@ -164,22 +164,29 @@ fn job_of_shell(lab: &Lab) -> Result<()> {
 }
 
 fn without_t(lab: &Lab) -> Result<()> {
-    let script = "\"$RUN\" run -i sh -c 'read word; echo \"got $word\"'; echo \"status $?\"";
+    let script = "\"$RUN\" run -i $IMAGE sh -c 'read word; echo \"got $word\"'; echo \"status $?\"";
     let mut terminal = Terminal::with_shell(lab, &["-c", script])?;
     terminal.types("hello\n")?;
     terminal.shows_unless("got hello", "status ")?;
     terminal.shows("status 0")?;
 
     let wait = "trap \"exit 5\" INT; echo ready; while :; do sleep 0.05; done";
-    let script = format!("trap : INT; \"$RUN\" run -i sh -c '{wait}'; echo \"status $?\"");
+    let script = format!("trap : INT; \"$RUN\" run -i $IMAGE sh -c '{wait}'; echo \"status $?\"");
     let mut terminal = Terminal::with_shell(lab, &["-c", &script])?;
     terminal.shows("ready")?;
     terminal.types(CTRL_C)?;
-    terminal.shows("status 5")
+    terminal.shows("status 5")?;
+
+    let script = "\"$RUN\" run $IMAGE sh -c 'echo ready; sleep 0.5'; read line; echo \"caller read $line\"";
+    let mut terminal = Terminal::with_shell(lab, &["-c", script])?;
+    terminal.shows("ready")?;
+    terminal.types("home\n")?;
+    terminal.shows("caller read home")
 }
 
 fn command(lab: &Lab) -> Result<()> {
-    let script = "\"$RUN\" run -t sh -c 'exit 4'; echo \"status $?\"; read line; echo \"caller read $line\"";
+    let script =
+        "\"$RUN\" run -t $IMAGE sh -c 'exit 4'; echo \"status $?\"; read line; echo \"caller read $line\"";
     let mut terminal = Terminal::with_shell(lab, &["-c", script])?;
     terminal.shows("status 4")?;
     terminal.belongs_to_the_caller()?;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::trial::runtime::Lab;
 
 /// `-v SOURCE:REST`
-pub(super) fn volume(source: &Path, rest: &str) -> [OsString; 2] {
+pub(crate) fn volume(source: &Path, rest: &str) -> [OsString; 2] {
     let mut spec = source.as_os_str().to_owned();
     spec.push(":");
     spec.push(rest);
