@@ -5,9 +5,10 @@
 use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use book::page::Page;
+use book::stage::Store;
 use book::transcript::{self, Bless, Outcome};
 use book::{repo, stage, sudo};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -22,7 +23,15 @@ fn main() -> ExitCode {
         return stage::main();
     }
     let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1); // they share what cargo builds
+    // Most of the time is spent in waiting for what appears. Who asks for some pages gets them one by one, at once.
+    let at_once = match arguments.test_threads {
+        _ if stage::emulated() => 1,
+        Some(number) => number.max(1),
+        None if arguments.filter.is_some() => 1,
+        None => 3,
+    };
+    arguments.test_threads = Some(at_once);
+    let stores = Arc::new(Mutex::new(Store::some(at_once).collect::<Vec<_>>()));
     let pages = match Page::all() {
         Ok(pages) => pages,
         Err(error) => {
@@ -37,10 +46,14 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let trials = with_blocks.into_iter().map(|page| {
-        let name = page.name.clone();
+        let (name, stores) = (page.name.clone(), stores.clone());
         Trial::ignorable_test(name, move || {
-            ready()?;
-            match transcript::run(&page, Bless::from_environment()) {
+            ready(at_once)?;
+            let free = || stores.lock().unwrap_or_else(PoisonError::into_inner);
+            let store = free().pop().ok_or("more pages at a time than places for them")?;
+            let result = transcript::run(&page, store, Bless::from_environment());
+            free().push(store);
+            match result {
                 Ok(Outcome::Done) => Ok(Completion::Completed),
                 Ok(Outcome::Skipped(reason)) => Ok(Completion::ignored_with(reason)),
                 Err(error) => Err(Failed::from(format!("{error:#}"))),
@@ -61,8 +74,8 @@ fn emulated() -> Result<Option<File>, String> {
     Ok(None)
 }
 
-/// Before the first page: nobody else uses the same checkout, and all chapters are built.
-fn ready() -> Result<(), Failed> {
+/// Before the first page: nobody else uses the same checkouts, and all chapters are built in them.
+fn ready(stores: usize) -> Result<(), Failed> {
     static LOCK: OnceLock<Result<Option<File>, String>> = OnceLock::new();
     let prepare = || {
         if !nix::unistd::geteuid().is_root() {
@@ -73,11 +86,13 @@ fn ready() -> Result<(), Failed> {
         if stage::emulated() {
             return emulated();
         }
-        let path = stage::store().with_extension("lock");
+        let path = Store::FIRST.path().with_extension("lock");
         let lock = lab::as_owner(&repo::root(), || Ok(File::create(&path)?));
         let lock = lock.map_err(|error| format!("{}: {error:#}", path.display()))?;
         lock.lock().map_err(|error| format!("{}: {error}", path.display()))?;
-        transcript::build().map_err(|error| format!("{error:#}"))?;
+        transcript::build(Store::FIRST)
+            .and_then(|()| Store::some(stores).try_for_each(Store::fill))
+            .map_err(|error| format!("{error:#}"))?;
         Ok(Some(lock))
     };
     match LOCK.get_or_init(prepare) {

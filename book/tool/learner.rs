@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use items::include::{self, Include, Library};
@@ -293,6 +294,12 @@ pub fn place() -> Result<PathBuf> {
     let directory = repo::root().join("target/learner");
     repo::write(&directory.join("Cargo.lock"), &repo::read(&repo::root().join("Cargo.lock"))?)?;
     Ok(directory)
+}
+
+/// Whoever has this may build there. What another thread has panicked of is its own matter.
+pub fn building() -> MutexGuard<'static, ()> {
+    static BUILDING: Mutex<()> = Mutex::new(());
+    BUILDING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Builds a crate there, with the versions of this workspace. Returns its program, or what the compiler says.

@@ -37,7 +37,7 @@ use crate::terminal::{Seen, Terminal};
 
 /// The name under which a test's program is started to be a stage; `ps` shows it for process 1.
 pub const INIT: &str = "/sbin/init";
-/// The variable that tells it where the [`store`] is.
+/// The variable that tells it where its [`Store`] is.
 const STORE: &str = "BOOK_STORE";
 /// The user's home directory.
 const HOME: &str = "/home/you";
@@ -58,13 +58,68 @@ pub fn patience(time: Duration) -> Duration {
     if emulated() { time * 5 } else { time }
 }
 
-/// What stays on the disk between runs: the home directory with its checkout, above all what cargo built there.
-pub fn store() -> PathBuf {
-    repo::root().join("target/book")
+/// What stays on the disk between runs: the home directory with its checkout, above all what cargo built there. Stages
+/// that stand at the same time have one each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Store(usize);
+
+impl Store {
+    /// Where cargo builds the chapters. The others get copies of that.
+    pub const FIRST: Store = Store(0);
+
+    /// So many of them.
+    pub fn some(number: usize) -> impl Iterator<Item = Store> {
+        (0..number).map(Store)
+    }
+
+    /// Its directory.
+    pub fn path(self) -> PathBuf {
+        let target = repo::root().join("target");
+        if self == Store::FIRST { target.join("book") } else { target.join(format!("book-{}", self.0)) }
+    }
+
+    fn home(self) -> PathBuf {
+        self.path().join("home/you")
+    }
+
+    /// The copy of the repository.
+    pub fn checkout(self) -> PathBuf {
+        self.home().join("containers-by-hand")
+    }
+
+    /// A file that is there while a page has changed its checkout: what was built then may be newer than the
+    /// sources that the next page gets, and cargo would take it for fresh.
+    pub fn marker(self) -> PathBuf {
+        self.path().join("changed")
+    }
+
+    /// Takes over what cargo has built in the first one, as old as it is there.
+    pub fn fill(self) -> Result<()> {
+        if self == Store::FIRST {
+            return Ok(());
+        }
+        let (from, to) = (Store::FIRST.checkout().join("target"), self.checkout().join("target"));
+        lab::as_owner(&repo::root(), || Ok(fs::create_dir_all(self.checkout())?))
+            .with_context(|| format!("making {}", self.checkout().display()))?;
+        if to.exists() {
+            fs::remove_dir_all(&to).with_context(|| format!("removing {}", to.display()))?;
+        }
+        let mut copy = Command::new("cp");
+        let output =
+            copy.args(["--archive", "--reflink=auto"]).arg(&from).arg(&to).output().context("starting cp")?;
+        ensure!(
+            output.status.success(),
+            "copying what is built: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        let _ = fs::remove_file(self.marker()); // what a page had changed is gone
+        Ok(())
+    }
 }
 
 /// A running stage.
 pub struct Stage {
+    store: Store,
     helper: Child,
     control: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -78,12 +133,12 @@ pub struct Stage {
 
 impl Stage {
     /// Brings the checkout up to date with the repository, and raises the stage.
-    pub fn raise() -> Result<Stage> {
+    pub fn raise(store: Store) -> Result<Stage> {
         ensure!(Uid::effective().is_root(), "a stage takes root");
-        prepare()?;
+        prepare(store)?;
         // Its child dies with it, and it dies with this thread.
         let mut helper = Command::new("/proc/self/exe");
-        helper.arg0(INIT).env(STORE, store()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        helper.arg0(INIT).env(STORE, store.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
         // SAFETY: one system call.
         unsafe { helper.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
         let mut helper = helper.spawn().context("starting the stage")?;
@@ -92,7 +147,7 @@ impl Stage {
         let name = if emulated() { String::new() } else { cgroup_name(helper.id()) };
         let init = Pid::from_raw(0);
         let (mounts, cgroups, terminals) = (String::new(), BTreeSet::new(), BTreeSet::new());
-        let mut stage = Stage { helper, control, answers, init, name, terminals, mounts, cgroups };
+        let mut stage = Stage { store, helper, control, answers, init, name, terminals, mounts, cgroups };
         stage.init = Pid::from_raw(stage.answer()?.parse().context("the number of the stage's process 1")?);
         ensure!(stage.answer()? == "ready", "the stage is not ready");
         stage.mounts = stage.mounts_now()?;
@@ -257,7 +312,7 @@ impl Stage {
             }
         }
         // What is root's in there would be in the way of their `cargo clean`.
-        if let Err(error) = clear() {
+        if let Err(error) = clear(self.store) {
             eprintln!("clearing the stage: {error:#}");
         }
     }
@@ -285,15 +340,9 @@ fn user() -> Result<u32> {
     Ok(if owner == 0 { 1000 } else { owner })
 }
 
-fn places() -> (PathBuf, PathBuf) {
-    let home = store().join("home/you");
-    let checkout = home.join("containers-by-hand");
-    (home, checkout)
-}
-
 /// Removes what a page made in the home directory, root's too; what cargo built stays.
-fn clear() -> Result<()> {
-    let (home, checkout) = places();
+fn clear(store: Store) -> Result<()> {
+    let (home, checkout) = (store.home(), store.checkout());
     for (directory, kept) in [(&home, &[".cargo", "containers-by-hand"][..]), (&checkout, &["target"][..])] {
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
@@ -312,15 +361,15 @@ fn clear() -> Result<()> {
 }
 
 /// Makes the home directory anew but for what cargo built in it.
-fn prepare() -> Result<()> {
+fn prepare(store: Store) -> Result<()> {
     let you = user()?;
-    let (home, checkout) = places();
+    let (home, checkout) = (store.home(), store.checkout());
     for directory in [".cargo/registry", ".cargo/toolchain", "containers-by-hand/target"] {
         lab::as_owner(&repo::root(), || Ok(fs::create_dir_all(home.join(directory))?))
             .context("making the stage's home directory")?;
     }
-    clear()?;
-    let dirty = marker().exists();
+    clear(store)?;
+    let dirty = store.marker().exists();
     let files = if emulated() {
         prepare_emulated(&checkout)?;
         Vec::new()
@@ -350,10 +399,10 @@ fn prepare() -> Result<()> {
     for path in [&home, &home.join(".cargo"), &checkout.join("target"), &home.join(".gitconfig")] {
         chown(path, Some(you), Some(you))?;
     }
-    for path in [&store(), &store().join("home")] {
+    for path in [&store.path(), &store.path().join("home")] {
         chown(path, Some(you), Some(you))?; // or else their `cargo clean` fails
     }
-    let etc = store().join("etc");
+    let etc = store.path().join("etc");
     fs::create_dir_all(&etc)?;
     let others = |file: &str, field: usize| -> Result<String> {
         let other = |line: &&str| {
@@ -398,12 +447,6 @@ fn prepare_emulated(checkout: &Path) -> Result<()> {
         fs::write(control, format!("-{controller}")).with_context(|| format!("turning off {controller}"))?;
     }
     Ok(())
-}
-
-/// A file that is there while a page has changed its checkout: what was built then may be newer than the
-/// sources that the next page gets, and cargo would take it for fresh.
-pub fn marker() -> PathBuf {
-    store().join("changed")
 }
 
 // Inside.
@@ -677,6 +720,8 @@ fn shell(number: &str) -> Result<u32> {
         ("PS2", "> "),
         ("CARGO_TERM_COLOR", "never"),
         ("CARGO_NET_OFFLINE", "true"),
+        // What would be kept for the next build of a crate takes more room than the programs, in each store.
+        ("CARGO_INCREMENTAL", "0"),
     ] {
         bash.env(name, value);
     }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,12 +16,18 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 /// How long nothing more must come after a prompt.
 const STILL: Duration = Duration::from_millis(80);
 
+/// The same after a question that we have answered. busybox asks where the cursor is, and drops what it reads together
+/// with the answer: so it must have had the time to read that.
+const STILL_AFTER_ANSWER: Duration = Duration::from_millis(200);
+
 /// A pty's master side, and what has appeared on it.
 pub struct Terminal {
     master: File,
     screen: Screen,
     /// When something last appeared.
     last: Instant,
+    /// Whether that was a question, and has been answered.
+    answered: bool,
     /// Up to here the text has been taken.
     taken: usize,
     /// The prompt that was seen last.
@@ -49,6 +55,16 @@ nix::ioctl_read_bad!(
     number,
     libc::TIOCGPTN, libc::c_uint
 );
+nix::ioctl_write_int_bad!(
+    /// Opens the other side.
+    peer,
+    libc::TIOCGPTPEER
+);
+nix::ioctl_read_bad!(
+    /// Asks how many bytes can be read.
+    to_read,
+    libc::FIONREAD, libc::c_int
+);
 nix::ioctl_write_ptr_bad!(
     /// Sets rows and columns.
     resize,
@@ -75,6 +91,7 @@ impl Terminal {
                 master,
                 screen: Screen::default(),
                 last: Instant::now(),
+                answered: false,
                 taken: 0,
                 prompt: "$ ".into(),
             },
@@ -85,7 +102,22 @@ impl Terminal {
     /// Presses keys.
     pub fn press(&mut self, keys: &str) -> Result<()> {
         self.last = Instant::now();
+        self.answered = false;
         self.master.write_all(keys.as_bytes()).context("typing")
+    }
+
+    /// Whether whoever reads from this terminal has left something. One behind another terminal can't be seen.
+    fn has_unread_keys(&self) -> Result<bool> {
+        let flags = (OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).bits();
+        let mut unread = 0;
+        // SAFETY: the first returns a new descriptor, which is nobody else's; the second gets a pointer to what it writes,
+        // which lives as long as the call.
+        unsafe {
+            let slave =
+                OwnedFd::from_raw_fd(peer(self.master.as_raw_fd(), flags).context("opening the terminal")?);
+            to_read(slave.as_raw_fd(), &mut unread).context("looking for unread keys")?;
+        }
+        Ok(unread > 0)
     }
 
     /// What has appeared and not been taken.
@@ -110,7 +142,8 @@ impl Terminal {
         let end = Instant::now() + limit;
         loop {
             self.read()?;
-            if self.quiet_for() >= STILL {
+            let still = if self.answered { STILL_AFTER_ANSWER } else { STILL };
+            if self.quiet_for() >= still && !(self.answered && self.has_unread_keys()?) {
                 let line = self.text().rsplit('\n').next().unwrap_or_default();
                 if is_prompt(line) {
                     self.prompt = line.to_string();
@@ -141,6 +174,7 @@ impl Terminal {
             Ok(length) => {
                 self.last = Instant::now();
                 let answer = self.screen.show(&bytes[..length]);
+                self.answered |= !answer.is_empty();
                 self.master.write_all(answer.as_bytes()).context("answering")
             }
             Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => {

@@ -13,7 +13,7 @@ use regex_lite::Regex;
 use similar::{ChangeTag, TextDiff};
 
 use crate::page::{Block, Page};
-use crate::stage::{self, Stage};
+use crate::stage::{self, Stage, Store};
 use crate::terminal::{Seen, Terminal};
 use crate::{learner, repo};
 
@@ -302,9 +302,9 @@ pub fn blocks(page: &Page) -> Vec<Block> {
         .collect()
 }
 
-/// Brings what cargo has built up to date with the repository.
-pub fn build() -> Result<()> {
-    let mut stage = Stage::raise()?;
+/// Brings what cargo has built in a store up to date with the repository.
+pub fn build(store: Store) -> Result<()> {
+    let mut stage = Stage::raise(store)?;
     let terminal = stage.terminal()?;
     let mut seat = Seat { terminal, prompt: Some("$ ".to_string()) };
     // As `cargo run` and `cargo lab` would build them.
@@ -316,7 +316,7 @@ pub fn build() -> Result<()> {
     build += "; echo status $?";
     let output = backstage(&mut seat, &build)?;
     ensure!(output.ends_with("status 0\n"), "building the chapters:\n{output}");
-    let _ = fs::remove_file(stage::marker());
+    let _ = fs::remove_file(store.marker());
     Ok(())
 }
 
@@ -360,13 +360,13 @@ fn without_echo<'a>(text: &'a str, typed: &str) -> Option<&'a str> {
 }
 
 /// Runs all console blocks of a page in one fresh state.
-pub fn run(page: &Page, bless: Bless) -> Result<Outcome> {
-    let own = own_programs(page, bless)?;
-    let mut stage = Stage::raise()?;
+pub fn run(page: &Page, store: Store, bless: Bless) -> Result<Outcome> {
+    let own = own_programs(page, store, bless)?;
+    let mut stage = Stage::raise(store)?;
     // From here on, until all is as it was.
     let changes = !stage::emulated() && page.lines.iter().any(|line| line.contains("git apply"));
     if changes {
-        repo::write(&stage::marker(), &page.name).context("noting that the checkout changes")?;
+        repo::write(&store.marker(), &page.name).context("noting that the checkout changes")?;
     }
     let mut run = Run {
         page,
@@ -400,12 +400,12 @@ pub fn run(page: &Page, bless: Bless) -> Result<Outcome> {
     failures.extend(fatal.map(|error| format!("{error:#}")));
     drop(run);
     if changes {
-        failures.extend(changed(page)?); // before the checkout goes with the stage
+        failures.extend(changed(page, store)?); // before the checkout goes with the stage
     }
     drop(stage);
     if changes {
         // The marker is there, so all sources become new, and cargo builds what they make.
-        build()?;
+        build(store)?;
     }
 
     if !edits.is_empty() {
@@ -429,7 +429,7 @@ const SET_RUN_OWN: &str = "RUN=target/owned/";
 
 /// With OWN=1 in the environment, makes the programs of a page that a learner has by then: of the chapter's end, or of
 /// the stop that an example is for.
-fn own_programs(page: &Page, bless: Bless) -> Result<bool> {
+fn own_programs(page: &Page, store: Store, bless: Bless) -> Result<bool> {
     if std::env::var_os("OWN").is_none_or(|value| value.is_empty()) || stage::emulated() {
         return Ok(false);
     }
@@ -452,8 +452,9 @@ fn own_programs(page: &Page, bless: Bless) -> Result<bool> {
                     .clone()
             }
         };
+        let _only_one = learner::building();
         let program = learner::built(&files)?.map_err(|errors| anyhow!("{name}, as typed: {errors}"))?;
-        let to = stage::store().join("home/you/containers-by-hand/target/owned").join(name);
+        let to = store.checkout().join("target/owned").join(name);
         lab::as_owner(&repo::root(), || {
             fs::create_dir_all(to.parent().context("no directory")?)?;
             let _ = fs::remove_file(&to); // or it was not there
@@ -490,8 +491,8 @@ fn as_in_the_repository(line: &str, expected: &[String]) -> String {
 }
 
 /// What a page that broke the code on purpose has not mended.
-fn changed(page: &Page) -> Result<Vec<String>> {
-    let checkout = stage::store().join("home/you/containers-by-hand");
+fn changed(page: &Page, store: Store) -> Result<Vec<String>> {
+    let checkout = store.checkout();
     let mut changed = Vec::new();
     for file in repo::files()?.iter().filter(|file| file.starts_with("chapters")) {
         if fs::read(repo::root().join(file))? != fs::read(checkout.join(file)).unwrap_or_default() {
