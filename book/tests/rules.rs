@@ -244,7 +244,8 @@ fn what_is_not_typed_is_for_reading() {
 /// The book's breaks and the lab's solved exercises: they are tried in the end, which is late to hear that one is old.
 fn every_diff_applies() {
     let mut wrong = Vec::new();
-    let ours = |file: &&PathBuf| file.starts_with("book/breaks") || file.starts_with("chapters/lab/exercises");
+    let ours =
+        |file: &&PathBuf| file.starts_with("book/breaks") || file.starts_with("chapters/lab/exercises");
     for file in repo::files().unwrap().iter().filter(ours) {
         let mut git = Command::new("git");
         git.args(["-c", "safe.directory=*", "apply", "--check"]).arg(file).current_dir(repo::root());
