@@ -140,6 +140,7 @@ for path in sys.argv[1:]:
             exit 1
         fi
         ;;
+    limit-unknown/*) unset BYHAND_LARGEST_IMAGE ;;
     diff-without-parents/diff)
         "$right" "$@" | grep -v '^C'
         exit "${PIPESTATUS[0]}"

@@ -169,7 +169,7 @@ fn tag_refused(lab: &Lab) -> Result<()> {
 }
 
 /// How many bytes the files below a directory have.
-fn bytes(directory: &Path) -> u64 {
+pub(super) fn bytes(directory: &Path) -> u64 {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let size = |entry: fs::DirEntry| match entry.metadata() {
         Ok(data) if data.is_dir() => bytes(&entry.path()),
