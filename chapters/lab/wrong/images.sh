@@ -35,6 +35,14 @@ layers_but() {
 
 words=("$@")
 case $defect/$verb in
+    leftovers-stay/pull | leftovers-stay/commit)
+        aside=$(mktemp -d)
+        mv "$state"/store/incoming/* "$aside" 2>/dev/null
+        "$right" "$@"
+        status=$?
+        mv "$aside"/* "$state/store/incoming" 2>/dev/null
+        exit "$status"
+        ;;
     cmd-ignored/run)
         taken_apart "$@"
         [ ${#command[@]} -gt 0 ] || command=(sh -c 'cat; true')

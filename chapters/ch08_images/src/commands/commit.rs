@@ -49,6 +49,7 @@ pub fn commit(args: &Args) -> Result<u8> {
     let state = state::root()?;
     let record = find::one(&state, &args.container)?;
     let store = Store::open(&state)?;
+    store.tidy()?;
     let _lock = store.share()?;
     let Image { mut manifest, mut config, .. } = image_of(&store, &record)?;
     instructions::apply(&mut config.config, &args.changes)?;
