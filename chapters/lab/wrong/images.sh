@@ -161,6 +161,7 @@ for path in sys.argv[1:]:
         while [[ $2 == -* ]]; do set -- commit "${@:4}"; done
         exec "$right" "$@"
         ;;
+    commit-forgets/commit) exec "$right" commit -c 'CMD ["cat", "/file"]' -c 'USER root' "${@:2}" ;;
     commit-ends/commit)
         "$right" "$@" || exit
         [[ $2 == -* ]] || "$right" kill "$2" >/dev/null 2>&1
