@@ -30,7 +30,8 @@ use crate::translation;
 
 /// What `run` is asked for.
 #[derive(Debug, clap::Args)]
-#[command(mut_arg("command", |words| words.value_name("IMAGE [COMMAND]").help("The image, but with --rootfs; then the command and its arguments")))]
+#[command(override_usage = concat!(env!("CARGO_PKG_NAME"), " run [OPTIONS] IMAGE [COMMAND] [ARG...]"))]
+#[command(mut_arg("command", |words| words.value_name("IMAGE").help("The image, but with --rootfs; then the command and its arguments")))]
 pub struct Args {
     /// What comes before the command, whatever the image has there
     #[arg(long, value_name = "CMD")]
@@ -155,4 +156,17 @@ fn plan(args: &Args, base: &Base, state: PathBuf) -> Result<Plan> {
         plan.facts.push(("entrypoint", facts::join(entrypoint.iter().map(|word| word.as_bytes()))));
     }
     Ok(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command};
+
+    use super::*;
+
+    #[test]
+    fn the_usage_is_dockers() {
+        let usage = Args::augment_args(Command::new("run")).render_usage().to_string();
+        assert_eq!(usage, "Usage: ch08_images run [OPTIONS] IMAGE [COMMAND] [ARG...]");
+    }
 }
