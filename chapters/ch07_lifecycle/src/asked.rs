@@ -36,6 +36,9 @@ pub struct Asked {
     /// Mount SRC of the host on DST in the container, read-only or not; may be given again
     #[arg(short = 'v', long = "volume", value_name = "SRC:DST[:ro|rw]")]
     pub volumes: Vec<OsString>,
+    /// Let nobody write in the container's root; volumes, tmpfs and /dev stay as they are
+    #[arg(long)]
+    pub read_only: bool,
     /// Those of chapter 6.
     #[command(flatten)]
     pub surroundings: Surroundings,

@@ -30,7 +30,7 @@ use crate::asked::Plan;
 use crate::lowers::Kept;
 use crate::process1::Process1;
 use crate::record::Record;
-use crate::{descriptors, lowers};
+use crate::{descriptors, inside, lowers};
 
 /// Whose files.
 #[derive(Debug)]
@@ -98,7 +98,8 @@ fn enter(root: &Root) -> Result<()> {
             let merged = lowers::mount(record, &plan.lowers, Kept::ForLong)?;
             volumes::mount_all(&plan.volumes, &merged, &filesystems::PLACES)?;
             descriptors::close_others_but(&[])?;
-            rootfs::pivot(&merged)
+            rootfs::pivot(&merged)?;
+            if plan.asked.read_only { inside::make_root_read_only() } else { Ok(()) }
         }
         Root::Host(directory, _) if paths::of(directory)? == Path::new("/") => {
             descriptors::close_others_but(&[])?; // the whole host is wanted, and there is nothing to keep from it

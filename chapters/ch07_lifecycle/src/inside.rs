@@ -3,12 +3,13 @@
 use std::convert::Infallible;
 use std::process::exit;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use ch01_run::exec::exec;
 use ch01_run::{messages, mounts, namespaces};
 use ch03_pivot_root::rootfs;
 use ch05_volumes::volumes;
 use ch06_init::{filesystems, init};
+use nix::mount::MsFlags;
 
 use crate::asked::Plan;
 use crate::ends::Inner;
@@ -48,7 +49,16 @@ fn prepare(plan: &Plan, record: &Record, groups: &Groups, inner: &Inner, report:
     plan.asked.surroundings.mount_all()?;
     namespaces::set_hostname(plan.hostname())?;
     plan.asked.process.make_workdir()?;
+    if plan.asked.read_only {
+        make_root_read_only()?; // nothing is made in there any more
+    }
     inner.complete()
+}
+
+/// Lets nobody write in the root. The flag is this one mount's: those upon it stay as they are.
+pub fn make_root_read_only() -> Result<()> {
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mounts::mount("", "/", "", flags, "").context("making / read-only")
 }
 
 fn execute(plan: &Plan, inner: &Inner, report: &Report) -> Result<Infallible> {

@@ -19,9 +19,10 @@ use crate::record::{Record, records};
 
 /// All that we make in a record, so all that we remove there: the facts, which are written under another name first, and
 /// the rest.
-const FACTS: [&str; 17] = [
+const FACTS: [&str; 18] = [
     "arguments",
     "directory",
+    "entrypoint",
     "environment",
     "image",
     "image-id",

@@ -1,8 +1,10 @@
 //! What a compressed stream says: gzip(1), zstd(1). Which of them it is, its first bytes tell.
 
+use std::env;
 use std::io::{self, BufRead, BufReader, Cursor, Read, sink};
 
 use anyhow::{Context, Result, bail};
+use ch02_cgroups::limits::parse_size;
 use flate2::read::MultiGzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
@@ -11,8 +13,42 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 /// it needs 8 MiB, and would take 2 GiB if we let it.
 const LARGEST_WINDOW: u64 = 32 << 20;
 
-/// The stream without its compression, whichever it has: gzip, zstd or none. Reads the first bytes.
-pub fn decompressed(mut stream: impl Read + 'static) -> Result<Box<dyn Read>> {
+/// What an image may unpack to, in bytes, where $BYHAND_LARGEST_IMAGE says nothing else.
+const LARGEST_IMAGE: u64 = 32 << 30;
+
+/// What an image may unpack to, in bytes. gzip makes a thousand zeros one byte, and zstd many more: without a limit, what
+/// was fetched in a second could fill the disk.
+pub fn largest_image() -> Result<u64> {
+    match env::var_os("BYHAND_LARGEST_IMAGE").filter(|size| !size.is_empty()) {
+        Some(size) => parse_size(&size.to_string_lossy()).context("BYHAND_LARGEST_IMAGE"),
+        None => Ok(LARGEST_IMAGE),
+    }
+}
+
+/// The stream without its compression, whichever it has: gzip, zstd or none. An error where there are more bytes than
+/// `most`. Reads the first bytes.
+pub fn decompressed(stream: impl Read + 'static, most: u64) -> Result<impl Read> {
+    Ok(Bounded { stream: by_kind(stream)?, left: most })
+}
+
+/// A stream that must not be longer than it may be.
+struct Bounded<R> {
+    stream: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.stream.read(buffer)?;
+        let left = self.left.checked_sub(read as u64);
+        self.left = left.ok_or_else(|| {
+            io::Error::other("it unpacks to more than BYHAND_LARGEST_IMAGE allows, which is 32g if not set")
+        })?;
+        Ok(read)
+    }
+}
+
+fn by_kind(mut stream: impl Read + 'static) -> Result<Box<dyn Read>> {
     let mut start = Vec::new();
     stream.by_ref().take(4).read_to_end(&mut start).context("reading the beginning of a layer")?;
     let whole = Cursor::new(start.clone()).chain(stream);
@@ -86,7 +122,7 @@ mod tests {
 
     fn read(stream: Vec<u8>) -> Result<Vec<u8>> {
         let mut said = Vec::new();
-        decompressed(Cursor::new(stream))?.read_to_end(&mut said)?;
+        decompressed(Cursor::new(stream), u64::MAX)?.read_to_end(&mut said)?;
         Ok(said)
     }
 
@@ -124,6 +160,21 @@ mod tests {
         for whole in [gzip(&text), zstd(&text), vec![0x52, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, b'x']] {
             assert!(read(whole[..whole.len() - 1].to_vec()).is_err());
             assert!(read(whole[..5].to_vec()).is_err());
+        }
+    }
+
+    #[test]
+    fn it_ends_where_it_gets_too_long() {
+        let text = vec![0; 1_000_000];
+        for stream in [text.clone(), gzip(&text), zstd(&text)] {
+            let read = |most, said: &mut Vec<u8>| {
+                decompressed(Cursor::new(stream.clone()), most).unwrap().read_to_end(said)
+            };
+            assert_eq!(read(1_000_000, &mut Vec::new()).unwrap(), 1_000_000);
+            assert!(read(999_999, &mut Vec::new()).is_err());
+            let mut said = Vec::new();
+            read(10_000, &mut said).unwrap_err();
+            assert!(said.len() <= 10_000);
         }
     }
 

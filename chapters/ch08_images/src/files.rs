@@ -14,7 +14,7 @@ use nix::libc::O_NONBLOCK;
 use serde::de::DeserializeOwned;
 use tar::EntryType;
 
-use crate::decompress::decompressed;
+use crate::decompress::{decompressed, largest_image};
 use crate::digest::Digest;
 use crate::entries::Entries;
 use crate::formats::BIGGEST;
@@ -46,7 +46,7 @@ pub enum Held {
 impl Files {
     /// Reads a tar stream, which gzip or zstd may have made smaller, to its end.
     pub fn of_tar(store: &Store, stream: impl Read + 'static) -> Result<Files> {
-        let mut entries = Entries::new(decompressed(stream)?);
+        let mut entries = Entries::new(decompressed(stream, largest_image()?)?);
         let mut held = BTreeMap::new();
         while let Some(entry) = entries.next_entry()? {
             ensure!(held.len() < MOST_ENTRIES, "the archive has more than {MOST_ENTRIES} entries");

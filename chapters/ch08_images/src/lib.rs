@@ -15,6 +15,7 @@ pub mod entry;
 pub mod entries;
 pub mod looks;
 pub mod layer_unpack;
+pub mod disk;
 pub mod layers;
 pub mod layer_pack;
 pub mod changes;

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::decompress::decompressed;
+use crate::decompress::{decompressed, largest_image};
 use crate::digest::{Digest, Hashing};
 use crate::formats::{Descriptor, LAYER, LAYER_GZIP, LAYER_ZSTD, MANIFEST, Manifest};
 use crate::image::Image;
@@ -29,7 +29,7 @@ pub fn packed_how(path: &Path, blob: &Digest) -> Result<(&'static str, Digest)> 
     let (mut file, mut start) = (File::open(path).with_context(reading)?, [0; 2]);
     let _ = file.read_exact(&mut start); // one that is shorter is no gzip
     file.rewind().with_context(reading)?;
-    let mut tar = Hashing::new(decompressed(file)?);
+    let mut tar = Hashing::new(decompressed(file, largest_image()?)?);
     io::copy(&mut tar, &mut io::sink()).with_context(reading)?;
     let unpacked = tar.finish().0;
     let media_type = match start {

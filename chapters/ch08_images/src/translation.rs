@@ -12,17 +12,21 @@ use ch07_lifecycle::environment;
 
 use crate::formats::Execution;
 
-/// What runs: the entry point, and behind it what was typed, or else the image's own command. That one is for the image's
-/// entry point, and is nothing to another.
-pub fn command(image: &Execution, entrypoint: Option<&OsStr>, typed: &[OsString]) -> Result<Vec<OsString>> {
-    let texts = |texts: &[String]| texts.iter().map(OsString::from).collect::<Vec<_>>();
-    let cmd = if entrypoint.is_none() && typed.is_empty() { texts(&image.cmd) } else { typed.to_vec() };
-    let first = match entrypoint {
+/// What stands before the command: the image's own entry point, or the one that was typed.
+pub fn entrypoint(image: &Execution, typed: Option<&OsStr>) -> Vec<OsString> {
+    match typed {
         Some(none) if none.is_empty() => Vec::new(),
         Some(program) => vec![program.to_os_string()],
-        None => texts(&image.entrypoint),
-    };
-    let command = [first, cmd].concat();
+        None => image.entrypoint.iter().map(OsString::from).collect(),
+    }
+}
+
+/// What runs: the entry point, and behind it what was typed, or else the image's own command. That one is for the image's
+/// entry point, and is nothing to another.
+pub fn command(image: &Execution, other: Option<&OsStr>, typed: &[OsString]) -> Result<Vec<OsString>> {
+    let is_images = other.is_none() && typed.is_empty();
+    let cmd = if is_images { image.cmd.iter().map(OsString::from).collect() } else { typed.to_vec() };
+    let command = [entrypoint(image, other), cmd].concat();
     ensure!(!command.is_empty(), "no command specified");
     Ok(command)
 }

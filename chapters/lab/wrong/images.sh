@@ -35,6 +35,14 @@ layers_but() {
 
 words=("$@")
 case $defect/$verb in
+    leftovers-stay/pull | leftovers-stay/commit)
+        aside=$(mktemp -d)
+        mv "$state"/store/incoming/* "$aside" 2>/dev/null
+        "$right" "$@"
+        status=$?
+        mv "$aside"/* "$state/store/incoming" 2>/dev/null
+        exit "$status"
+        ;;
     cmd-ignored/run)
         taken_apart "$@"
         [ ${#command[@]} -gt 0 ] || command=(sh -c 'cat; true')
@@ -140,6 +148,7 @@ for path in sys.argv[1:]:
             exit 1
         fi
         ;;
+    limit-unknown/*) unset BYHAND_LARGEST_IMAGE ;;
     diff-without-parents/diff)
         "$right" "$@" | grep -v '^C'
         exit "${PIPESTATUS[0]}"
@@ -152,6 +161,7 @@ for path in sys.argv[1:]:
         while [[ $2 == -* ]]; do set -- commit "${@:4}"; done
         exec "$right" "$@"
         ;;
+    commit-forgets/commit) exec "$right" commit -c 'CMD ["cat", "/file"]' -c 'USER root' "${@:2}" ;;
     commit-ends/commit)
         "$right" "$@" || exit
         [[ $2 == -* ]] || "$right" kill "$2" >/dev/null 2>&1

@@ -250,6 +250,14 @@ case $defect/$verb in
             exit 0
         fi
         ;;
+    root-writable/run)
+        without --read-only "$@"
+        exec "$right" "${words[@]}"
+        ;;
+    root-read-only-once/start)
+        id=$(fact "${@: -1}" Id)
+        [ -z "$id" ] || sed -i 's/--read-only\x00//' "$state/records/$id/arguments"
+        ;;
     start-empty/start) # what it wrote is gone
         id=$(fact "${@: -1}" Id)
         [ -z "$id" ] || running "$id" || find "$state/records/$id/upper" -mindepth 1 -delete

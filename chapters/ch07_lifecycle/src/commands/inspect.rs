@@ -118,6 +118,7 @@ fn host_config(asked: &Asked) -> Value {
         "PidsLimit": limits.pids,
         "ShmSize": asked.surroundings.shm_size,
         "Init": asked.surroundings.init,
+        "ReadonlyRootfs": asked.read_only,
         "Binds": texts(asked.volumes.iter().map(OsString::as_os_str)),
         "RestartPolicy": {"Name": policy, "MaximumRetryCount": most},
         "AutoRemove": keeping.remove,

@@ -6,7 +6,8 @@ use anyhow::Result;
 use ch07_lifecycle::common::Common;
 use ch07_lifecycle::{output, record, table};
 
-use crate::garbage::{self, InUse, Needed, Waste};
+use crate::disk::usage;
+use crate::garbage::{InUse, Needed, Waste};
 use crate::image::Image;
 use crate::shown;
 use crate::store::Store;
@@ -52,7 +53,7 @@ pub fn df(args: &Args) -> Result<u8> {
     // Nobody counts blobs.
     (blobs.total, blobs.active) = (images.len(), images.iter().filter(is_active).count());
     for record in record::unsorted(&state)? {
-        containers.add(garbage::usage(&record.path("upper"))?, record.lives()?);
+        containers.add(usage(&record.path("upper"))?, record.lives()?);
     }
     let kinds = ["Images", "Layers", "Containers", "Unfinished"];
     let rows: Vec<_> = kinds.iter().zip(&sums).map(|(kind, sum)| sum.row(kind)).collect();

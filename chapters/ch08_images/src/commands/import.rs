@@ -10,6 +10,7 @@ use ch07_lifecycle::common::Common;
 use ch07_lifecycle::{output, time};
 
 use crate::commands::tag::new_name;
+use crate::decompress::largest_image;
 use crate::formats::{CONFIG, Descriptor, History, ImageConfig, RootFs};
 use crate::image::Image;
 use crate::instructions;
@@ -77,7 +78,7 @@ fn add(store: &Store, mut stream: Box<dyn Read>, mut config: ImageConfig) -> Res
     io::copy(&mut stream, &mut incoming).context("copying the tar stream")?;
     let blob = incoming.park()?;
     let (media_type, diff_id) = packed_how(&blob.path, &blob.digest)?;
-    store.unpack(&blob.path, &diff_id, &diff_id, &[])?;
+    store.unpack(&blob.path, &diff_id, &diff_id, &[], &mut largest_image()?)?;
     blob.keep(store)?;
     config.rootfs.diff_ids = vec![diff_id];
     let bytes = serde_json::to_vec(&config).context("writing a config")?;

@@ -8,7 +8,8 @@ use ch03_pivot_root::{removal, state};
 use ch07_lifecycle::common::Common;
 use ch07_lifecycle::output;
 
-use crate::garbage::{InUse, Needed, Waste, usage};
+use crate::disk::usage;
+use crate::garbage::{InUse, Needed, Waste};
 use crate::image::Image;
 use crate::store::Store;
 use crate::{anonymous, shown};

@@ -36,6 +36,7 @@ pub fn pull(args: Args) -> Result<u8> {
     args.common.start()?;
     keep_secrets();
     let store = Store::open(&state::root()?)?;
+    store.tidy()?;
     let _in_use = store.share()?;
     let progress = Progress::new(if args.quiet { Words::Nowhere } else { Words::Stdout });
     fetch(&store, &args.name, args.platform, args.plain_http, &progress)?;

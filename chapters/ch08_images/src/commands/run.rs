@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{IsTerminal, stdin};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -13,7 +14,7 @@ use ch01_run::{descriptors, id, inherited, messages, namespaces, terminal};
 use ch03_pivot_root::{image, state};
 use ch07_lifecycle::asked::{Asked, Plan};
 use ch07_lifecycle::launch::{Bond, launch};
-use ch07_lifecycle::{orphans, output};
+use ch07_lifecycle::{facts, orphans, output};
 use clap::ValueEnum;
 
 use crate::anonymous::{self, Volume};
@@ -29,7 +30,8 @@ use crate::translation;
 
 /// What `run` is asked for.
 #[derive(Debug, clap::Args)]
-#[command(mut_arg("command", |words| words.value_name("IMAGE [COMMAND]").help("The image, but with --rootfs; then the command and its arguments")))]
+#[command(override_usage = concat!(env!("CARGO_PKG_NAME"), " run [OPTIONS] IMAGE [COMMAND] [ARG...]"))]
+#[command(mut_arg("command", |words| words.value_name("IMAGE").help("The image, but with --rootfs; then the command and its arguments")))]
 pub struct Args {
     /// What comes before the command, whatever the image has there
     #[arg(long, value_name = "CMD")]
@@ -150,6 +152,21 @@ fn plan(args: &Args, base: &Base, state: PathBuf) -> Result<Plan> {
     let mut plan = plan.on(&base.name, base.lowers.clone());
     if let Some(image) = &base.image {
         plan.facts.push(("image-id", format!("{}\n", image.digest).into_bytes()));
+        let entrypoint = translation::entrypoint(says, args.entrypoint.as_deref());
+        plan.facts.push(("entrypoint", facts::join(entrypoint.iter().map(|word| word.as_bytes()))));
     }
     Ok(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command};
+
+    use super::*;
+
+    #[test]
+    fn the_usage_is_dockers() {
+        let usage = Args::augment_args(Command::new("run")).render_usage().to_string();
+        assert_eq!(usage, "Usage: ch08_images run [OPTIONS] IMAGE [COMMAND] [ARG...]");
+    }
 }

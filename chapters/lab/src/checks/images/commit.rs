@@ -58,6 +58,12 @@ pub(crate) const CHECKS: &[Check] = &[
         config,
     ),
     Check::new(
+        "commit-container",
+        Images,
+        "A committed image runs what its container ran: command, entry point, variables, directory and user.",
+        container,
+    ),
+    Check::new(
         "commit-change-bad",
         Images,
         "commit with a --change that is none ends with 1, and makes no image.",
@@ -270,6 +276,29 @@ fn config(lab: &Lab) -> Result<()> {
     )?;
     let run = lab.run(["ends"]).of("lab/entry").finish()?;
     run.succeeds()?.prints("begins ends\n").map(drop)
+}
+
+fn container(lab: &Lab) -> Result<()> {
+    loaded(lab)?;
+    let script = "echo $COLOUR $SHAPE; pwd; id -un; echo $HOME; [ $HOSTNAME = $(hostname) ] && echo own name";
+    let options = ["-e", "COLOUR=blue", "-e", "SHAPE=two words", "-w", "/d", "-u", "anna"];
+    let one = lab.kept(["sh", "-c", script]).with(options).of(NAME).detach()?;
+    one.exits(0)?;
+    let runs = |image: &str, words: &[&str], text: &str| {
+        lab.run(words).of(image).finish()?.succeeds()?.prints(text).map(drop)
+    };
+    commit(lab, &[one.id(), NEW])?;
+    runs(NEW, &[], "blue two words\n/d\nanna\n/home/anna\nown name\n")?;
+    runs(NEW, &["sh", "-c", "echo $COLOUR; pwd"], "blue\n/d\n")?;
+    // What is said now comes over that.
+    let changes = ["-c", "ENV COLOUR=red", "-c", "USER root", "-c", "WORKDIR /tmp"];
+    commit(lab, &[&changes[..], &[one.id(), "lab/changed"]].concat())?;
+    runs("lab/changed", &[], "red two words\n/tmp\nroot\n/root\nown name\n")?;
+    let two = lab.kept(["begins"]).with(["--entrypoint", "echo"]).of(NAME).detach()?;
+    two.exits(0)?;
+    commit(lab, &[two.id(), "lab/entry"])?;
+    runs("lab/entry", &[], "begins\n")?;
+    runs("lab/entry", &["ends"], "ends\n")
 }
 
 fn bad(lab: &Lab) -> Result<()> {

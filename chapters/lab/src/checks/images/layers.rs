@@ -8,12 +8,15 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use nix::sys::resource::{Resource, setrlimit};
 
-use super::load;
+use super::pull::pull;
+use super::store::bytes;
+use super::{load, text};
 use crate::chapter::Chapter::Images;
 use crate::checks::check::Check;
 use crate::machine::snapshot::Snapshot;
 use crate::see::{self, cannot_run};
 use crate::trial::oci::{Blob, Entry, Image, busybox, tar_of};
+use crate::trial::registry::Registry;
 use crate::trial::runtime::Lab;
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -78,6 +81,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Images,
         "A layer of any size is loaded and unpacked in 64 MB of memory.",
         memory,
+    ),
+    Check::new(
+        "layer-bomb",
+        Images,
+        "An image that unpacks to more than $BYHAND_LARGEST_IMAGE is refused on the way, and little of it stays.",
+        bomb,
     ),
 ];
 
@@ -452,4 +461,42 @@ fn memory(lab: &Lab) -> Result<()> {
     lab.call("load", ["-i".as_ref(), file.as_os_str()]).prepared(little).finish()?.succeeds()?;
     let run = lab.sh("wc -c < /big; cat /after").of(NAME).prepared(little);
     run.finish()?.succeeds()?.prints("60000000\nx\n").map(drop)
+}
+
+fn bomb(lab: &Lab) -> Result<()> {
+    const LIMIT: (&str, &str) = ("BYHAND_LARGEST_IMAGE", "20m");
+    let registry = Registry::open()?;
+    let zeros = |name: &str, count| vec![Entry::file(name, vec![0; count])];
+    let bomb = Image::of(&[busybox()?, zeros("zeros", 60_000_000)])?.zipped()?;
+    // None of these layers is too large, and together they are.
+    let slow = Image::of(&[busybox()?, zeros("some", 12_000_000), zeros("more", 12_000_000)])?.zipped()?;
+    for (image, name) in [(bomb, "lab/bomb:1"), (slow, "lab/slow:1")] {
+        let name = registry.put(&image, name);
+        let (layer, archive) = (lab.path("layer.tar.gz"), lab.path("bomb.tar"));
+        let outcome = pull(lab, &name)?.variable(LIMIT.0, LIMIT.1).prepared(no_long_file).finish()?;
+        outcome.refuses(&[1])?.mentions(LIMIT.0)?;
+        // It may be loaded, as long as it is not unpacked.
+        image.write_archive(&archive, &name)?;
+        lab.call("load", ["-i", text(&archive)?]).variable(LIMIT.0, LIMIT.1).finish()?;
+        let run = lab.run(["true"]).with(["--pull", "never"]).of(&name).variable(LIMIT.0, LIMIT.1);
+        run.prepared(no_long_file).finish()?.refuses(&[125])?;
+        let left = bytes(&lab.state());
+        if left > 20 << 20 {
+            return Err(see::differs(&outcome.line, "less than 20 MiB in the state directory", left));
+        }
+        fs::write(&layer, &image.layers[1].bytes)?;
+        let import = lab.call("import", [text(&layer)?, "lab/imported"]).variable(LIMIT.0, "10m");
+        import.prepared(no_long_file).finish()?.refuses(&[1])?.mentions(LIMIT.0)?;
+        // Whoever wants it can have it.
+        pull(lab, &name)?.variable(LIMIT.0, "200m").finish()?.succeeds()?;
+        lab.call("rmi", ["-f", &name]).finish()?.succeeds()?;
+        lab.call("prune", ["-f"]).finish()?.succeeds()?;
+    }
+    let nonsense = pull(lab, &registry.name("lab/slow:1"))?.variable(LIMIT.0, "much").finish()?;
+    nonsense.refuses(&[1])?.mentions(LIMIT.0).map(drop)
+}
+
+/// For the runtime: it must not write far beyond the limit before it notices.
+fn no_long_file() -> std::io::Result<()> {
+    Ok(setrlimit(Resource::RLIMIT_FSIZE, 25_000_000, 25_000_000)?)
 }

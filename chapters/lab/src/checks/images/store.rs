@@ -2,17 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 
-use super::load;
+use super::{load, pull};
 use crate::chapter::Chapter::Images;
 use crate::checks::check::Check;
-use crate::see;
+use crate::see::{self, SOON, wait_for};
 use crate::trial::oci::{Entry, Image, busybox};
 use crate::trial::outcome::Outcome;
+use crate::trial::registry::Registry;
 use crate::trial::runtime::Lab;
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -68,6 +73,12 @@ pub(crate) const CHECKS: &[Check] = &[
         prunes,
     ),
     Check::new("prune-all", Images, "prune -a takes away all images that no container has.", prunes_all),
+    Check::new(
+        "leftovers-go",
+        Images,
+        "What a load that was killed has left goes with the next pull, and with the next commit.",
+        leftovers,
+    ),
     Check::new("df", Images, "df counts images and containers, and tells what they take.", sizes),
 ];
 
@@ -169,7 +180,7 @@ fn tag_refused(lab: &Lab) -> Result<()> {
 }
 
 /// How many bytes the files below a directory have.
-fn bytes(directory: &Path) -> u64 {
+pub(super) fn bytes(directory: &Path) -> u64 {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let size = |entry: fs::DirEntry| match entry.metadata() {
         Ok(data) if data.is_dir() => bytes(&entry.path()),
@@ -376,6 +387,50 @@ fn prunes_all(lab: &Lab) -> Result<()> {
         return Err(see::differs("prune -a of all", "next to nothing in the state directory", saw));
     }
     Ok(())
+}
+
+/// Has load read half of an archive, from somebody who takes a rest then, and kills it.
+fn kill_a_load(lab: &Lab, name: &str) -> Result<()> {
+    lab.runtime_was_killed();
+    let large = Image::of(&[vec![Entry::file("large", vec![b'x'; 3_000_000])]])?;
+    let (file, pipe) = (lab.path("large.tar"), lab.path(name));
+    large.write_archive(&file, "lab/large:1")?;
+    mkfifo(&pipe, Mode::S_IRUSR).context("making a FIFO")?;
+    // Open for both, it waits for nobody.
+    let mut writer = fs::File::options().read(true).write(true).open(&pipe)?;
+    let before = bytes(&lab.state());
+    let load = lab.call("load", ["-i".as_ref(), pipe.as_os_str()]).start()?;
+    writer.write_all(&fs::read(&file)?[..2_000_000])?;
+    let is_there = || Ok((bytes(&lab.state()) > before + 1_000_000).then_some(()));
+    wait_for(SOON, is_there)?
+        .ok_or_else(|| load.differs("what it reads to be kept on the disk", "it is not"))?;
+    load.signal(Signal::SIGKILL);
+    load.finish()?;
+    Ok(())
+}
+
+fn leftovers(lab: &Lab) -> Result<()> {
+    let registry = Registry::open()?;
+    let name = registry.put(&pull::image("one")?, "lab/app:1");
+    pull::pull(lab, &name)?.finish()?.succeeds()?;
+    let one = lab.kept(["true"]).of(&name).detach()?;
+    one.exits(0)?;
+    let before = bytes(&lab.state());
+    let are_gone = |line: &str| {
+        let now = bytes(&lab.state());
+        if now < before + 1_000_000 {
+            return Ok(());
+        }
+        Err(see::differs(line, format!("about {before} bytes in the state directory"), now))
+    };
+    kill_a_load(lab, "first")?;
+    let next = pull::pull(lab, &registry.put(&pull::image("two")?, "lab/app:2"))?.finish()?;
+    next.succeeds()?;
+    are_gone(&next.line)?;
+    kill_a_load(lab, "second")?;
+    let next = lab.call("commit", [one.id()]).finish()?;
+    next.succeeds()?;
+    are_gone(&next.line)
 }
 
 fn sizes(lab: &Lab) -> Result<()> {

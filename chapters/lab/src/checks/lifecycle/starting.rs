@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::chapter::Chapter::Lifecycle;
 use crate::checks::check::Check;
@@ -36,6 +36,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Lifecycle,
         "What cannot be started says why in one line, and can be started when the reason is gone.",
         failed,
+    ),
+    Check::new(
+        "read-only-root",
+        Lifecycle,
+        "With --read-only nobody writes in the root, by exec or cp neither, started again neither; in volumes they do.",
+        read_only,
     ),
 ];
 
@@ -132,4 +138,32 @@ fn failed(lab: &Lab) -> Result<()> {
     fs::rename(&away, &root)?;
     lab.says("start", [one.id()], &format!("{}\n", one.id()))?;
     one.exits(0)
+}
+
+fn read_only(lab: &Lab) -> Result<()> {
+    let (data, file) = (lab.folder("data")?, lab.path("file"));
+    fs::write(&file, "of the host\n")?;
+    let file = file.to_str().context("a path that is no text")?;
+    let script = "
+        for path in /new /etc/passwd /tmp/new; do
+            { echo x > $path; } 2> /dev/null && echo \"$path was written\"
+        done
+        echo x > /data/new && echo x > /scratch/new && echo x > /dev/shm/new && echo x > /dev/null && pwd
+        exec sleep 1000";
+    let volume = format!("{}:/data", data.display());
+    let options = ["--read-only", "-v", &volume, "--tmpfs", "/scratch", "-w", "/made/here"];
+    let one = lab.kept(["sh", "-c", script]).with(options).detach()?;
+    let inside = |path: &str| format!("{}:{path}", one.id());
+    for round in 1..=2 {
+        one.wrote(&"/made/here\n".repeat(round))?;
+        see::same(one.line(), "what it wrote:", "/made/here\n".repeat(round), one.logs()?.output())?;
+        lab.call("exec", [one.id(), "touch", "/new"]).finish()?.exits(1)?.mentions("read-only")?;
+        lab.refuses("cp", [file, &inside("/new")], "read-only")?;
+        lab.says("cp", [file, &inside("/data/copied")], "")?;
+        lab.says("kill", [one.id()], &format!("{}\n", one.id()))?;
+        one.exits(137)?;
+        lab.refuses("cp", [file, &inside("/new")], "read-only")?;
+        lab.says("start", [one.id()], &format!("{}\n", one.id()))?;
+    }
+    Ok(())
 }
