@@ -153,6 +153,9 @@ case $defect/$verb in
         done
         exec "$right" "${words[@]}"
         ;;
+    restart-deaf/run)
+        [[ " $* " != *' --restart '* ]] || exec "$right" "$@" </dev/null
+        ;;
     name-taken-away/run) # whoever had it is still there, and nobody finds it
         for word; do
             [ "$last" != --name ] || rm -f "$state/names/$word"
