@@ -50,12 +50,15 @@ pub struct Outer {
     coming: Option<UnixStream>,
     /// Keys that the container has not taken yet.
     keys: Vec<u8>,
+    /// These are the last ones.
+    keys_end: bool,
     is_terminal: bool,
 }
 
 /// Makes both.
 pub fn make(options: &Options, size: Option<Winsize>) -> Result<(Inner, Outer)> {
-    let nothing = Outer { input: None, outputs: vec![], coming: None, keys: vec![], is_terminal: false };
+    let (keys, outputs) = (vec![], vec![]);
+    let nothing = Outer { input: None, outputs, coming: None, keys, keys_end: false, is_terminal: false };
     if options.terminal {
         let (ours, theirs) = UnixStream::pair().context("making a socket for the terminal")?;
         let outer = Outer { coming: Some(ours), is_terminal: true, ..nothing };
@@ -139,8 +142,8 @@ impl Outer {
         self.input.as_ref().filter(|_| !self.keys.is_empty())
     }
 
-    /// Takes the terminal that has come.
-    pub fn receive_terminal(&mut self) -> Result<()> {
+    /// Takes the terminal that has come. The client's may have changed its size meanwhile.
+    pub fn receive_terminal(&mut self, size: Option<Winsize>) -> Result<()> {
         let Some(socket) = self.coming.take() else { return Ok(()) };
         if let Some(terminal) = pty::receive(&socket)? {
             let terminal = OwnedFd::from(terminal);
@@ -148,7 +151,7 @@ impl Outer {
             self.input = Some(terminal.try_clone().context("copying the terminal's descriptor")?);
             self.outputs.push((Stream::Stdout, terminal));
         }
-        Ok(())
+        size.map_or(Ok(()), |size| self.resize(&size))
     }
 
     /// Sets the terminal's size, if there is one already.
@@ -159,9 +162,10 @@ impl Outer {
         }
     }
 
-    /// Keys for the container, which gets them when it reads. Without `-i` they go nowhere.
+    /// Keys for the container, which gets them when it reads. Without `-i` they go nowhere; before its terminal is there
+    /// they wait.
     pub fn type_keys(&mut self, keys: &[u8]) -> Result<()> {
-        if self.input.is_some() {
+        if self.input.is_some() || self.coming.is_some() {
             self.keys.extend(keys);
         }
         self.write_keys()
@@ -172,10 +176,8 @@ impl Outer {
         if self.is_terminal {
             return self.type_keys(&[END_OF_INPUT]);
         }
-        if self.keys.is_empty() {
-            self.input = None;
-        }
-        Ok(())
+        self.keys_end = true;
+        self.write_keys()
     }
 
     /// Whether the container has not yet taken all the keys.
@@ -185,16 +187,20 @@ impl Outer {
 
     /// Writes what the container takes of them now.
     pub fn write_keys(&mut self) -> Result<()> {
-        let Some(input) = self.input.as_ref().filter(|_| !self.keys.is_empty()) else { return Ok(()) };
-        match write(input, &self.keys) {
-            Ok(length) => drop(self.keys.drain(..length)),
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
-            // Nobody reads it any more.
-            Err(Errno::EPIPE | Errno::EIO) => {
-                self.keys.clear();
-                self.input = None;
+        if let Some(input) = self.input.as_ref().filter(|_| !self.keys.is_empty()) {
+            match write(input, &self.keys) {
+                Ok(length) => drop(self.keys.drain(..length)),
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                // Nobody reads it any more.
+                Err(Errno::EPIPE | Errno::EIO) => {
+                    self.keys.clear();
+                    self.input = None;
+                }
+                Err(errno) => return Err(errno).context("writing to the container's stdin"),
             }
-            Err(errno) => return Err(errno).context("writing to the container's stdin"),
+        }
+        if self.keys_end && self.keys.is_empty() {
+            self.input = None;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //!
 //! A keeper never waits for one thing only: each step waits for all of them, and does what can be done.
 
+use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -41,6 +42,10 @@ pub struct Keeper<'a> {
     clients: &'a mut Clients,
     log: Log,
     size: Option<Winsize>,
+    /// What was typed while no container ran.
+    typed_ahead: Vec<u8>,
+    /// Nobody will type any more, nor the next time.
+    no_more_keys: bool,
 }
 
 /// The container while it runs.
@@ -70,7 +75,8 @@ impl<'a> Keeper<'a> {
         let file = worker::signals_as_file(&HELD)?;
         let door = door::listen_at(record)?;
         let log = Log::open(&record.way())?;
-        Ok(Keeper { plan, record, signals, file, door, clients, log, size })
+        let (typed_ahead, no_more_keys) = (Vec::new(), false);
+        Ok(Keeper { plan, record, signals, file, door, clients, log, size, typed_ahead, no_more_keys })
     }
 
     /// Runs the container once. Returns its status, and why it was not started if it was not.
@@ -92,6 +98,10 @@ impl<'a> Keeper<'a> {
         child.start(self.signals)?;
         let outcome = Some(outcome);
         let mut running = Running { child, outer, outcome, failure: None, status: None, is_killed: false };
+        running.outer.type_keys(&mem::take(&mut self.typed_ahead))?;
+        if self.no_more_keys {
+            running.outer.end_keys()?;
+        }
         while running.status.is_none() {
             self.step(&mut running)?;
         }
@@ -135,13 +145,13 @@ impl<'a> Keeper<'a> {
                 Source::Signals => self.heed_signal(running)?,
                 Source::Door => self.clients.accept(&self.door)?,
                 Source::Report => self.hear_report(running)?,
-                Source::Terminal => running.outer.receive_terminal()?,
+                Source::Terminal => running.outer.receive_terminal(self.size)?,
                 Source::Output(at) => {
                     self.hear_report(running)?; // clients are to know first that it runs
                     self.carry(running, at)?;
                 }
                 Source::Input => running.outer.write_keys()?,
-                Source::Client(at) => self.attend(at, events, running)?,
+                Source::Client(at) => self.attend(at, events, Some(&mut running.outer))?,
             }
         }
         self.clients.forget_who_left();
@@ -161,7 +171,7 @@ impl<'a> Keeper<'a> {
         // The container waits for the client that it belongs to, as it would wait for a slow pipe.
         asked.extend(running.into_iter().flat_map(|running| running.sources(!self.clients.is_held_up())));
         // New keys only when the container has taken the last ones.
-        let takes_keys = running.is_none_or(|running| !running.outer.has_keys());
+        let takes_keys = running.map_or(self.typed_ahead.is_empty(), |running| !running.outer.has_keys());
         asked.extend(self.clients.sources(takes_keys));
         sources::wait(&asked, limit)
     }
@@ -217,18 +227,26 @@ impl<'a> Keeper<'a> {
         Ok(())
     }
 
-    /// Does what a client wishes.
-    fn attend(&mut self, at: usize, events: PollFlags, running: &mut Running) -> Result<()> {
-        match self.clients.attend(at, events)? {
-            Some(Wish::Keys(keys)) => running.outer.type_keys(&keys)?,
-            Some(Wish::EndOfKeys) => running.outer.end_keys()?,
-            Some(Wish::Size(size)) => running.outer.resize(&size)?,
-            Some(Wish::Deaf(stream)) => running.outer.close(stream),
-            Some(Wish::Leave) => {
+    /// Does what a client wishes. Without a container, what is to be typed is for the next one.
+    fn attend(&mut self, at: usize, events: PollFlags, outer: Option<&mut Outer>) -> Result<()> {
+        match (self.clients.attend(at, events)?, outer) {
+            (Some(Wish::Keys(keys)), Some(outer)) => outer.type_keys(&keys)?,
+            (Some(Wish::Keys(keys)), None) => self.typed_ahead.extend(keys),
+            (Some(Wish::EndOfKeys), outer) => {
+                self.no_more_keys = true;
+                outer.map_or(Ok(()), Outer::end_keys)?;
+            }
+            (Some(Wish::Size(size)), outer) => {
+                self.size = Some(size);
+                outer.map_or(Ok(()), |outer| outer.resize(&size))?;
+            }
+            (Some(Wish::Deaf(stream)), Some(outer)) => outer.close(stream),
+            (Some(Wish::Leave), _) => {
                 self.clients.let_go(at);
+                self.no_more_keys = false; // others may come
                 ends::to_nowhere(true)?;
             }
-            Some(Wish::Go | Wish::Output) | None => {}
+            (Some(Wish::Deaf(_) | Wish::Go | Wish::Output) | None, _) => {}
         }
         Ok(())
     }
@@ -248,7 +266,7 @@ impl<'a> Keeper<'a> {
                     return Ok(true);
                 }
                 Source::Door => self.clients.accept(&self.door)?,
-                Source::Client(at) => drop(self.clients.attend(at, events)?),
+                Source::Client(at) => self.attend(at, events, None)?,
                 _ => {}
             }
         }

@@ -63,9 +63,9 @@ pub fn publish(state_directory: &Path, id: &str, lock: File) -> Result<Record> {
 /// Removes a record, its name, and all that the container wrote. Call it with the record's lock held.
 pub fn remove(state_directory: &Path, record: &Record) -> Result<()> {
     ensure_no_mount_in(record)?;
-    let name = record.read("name")?;
     let directory = make_unfinished(state_directory)?.join(record.id());
     rename(record.directory(), &directory)?;
+    let name = record.read("name")?; // now that nobody changes it any more
     let had_it = match name.and_then(|name| names::parse(&name).ok()) {
         Some(name) => names::give_up(state_directory, &name, record.id())?,
         None => false,

@@ -4,6 +4,7 @@
 //! or a new chapter, is covered on the day it is written.
 
 mod calls;
+mod commands;
 mod data;
 mod detached;
 mod fail;
@@ -25,6 +26,7 @@ pub fn fault_checks() -> impl Iterator<Item = &'static Check> {
         fail::CHECKS,
         kill::CHECKS,
         detached::CHECKS,
+        commands::CHECKS,
         full_disk::CHECKS,
         data::CHECKS,
         foreign::CHECKS,

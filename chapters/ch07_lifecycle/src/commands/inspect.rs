@@ -122,6 +122,7 @@ fn host_config(asked: &Asked) -> Value {
         "Binds": texts(asked.volumes.iter().map(OsString::as_os_str)),
         "RestartPolicy": {"Name": policy, "MaximumRetryCount": most},
         "AutoRemove": keeping.remove,
+        "ContainerIDFile": keeping.cidfile.as_deref().unwrap_or(Path::new("")).to_string_lossy(),
     })
 }
 
@@ -142,6 +143,7 @@ fn mounts(asked: &Asked) -> Value {
 fn config(record: &Record, asked: &Asked) -> Result<Value> {
     let environment = record.read_bytes("environment")?.unwrap_or_default();
     Ok(json!({
+        "User": asked.process.user.as_ref().map(ToString::to_string).unwrap_or_default(),
         "Hostname": asked.options.hostname_or(record.id()).to_string_lossy(),
         "Image": record.read("image")?,
         "Env": texts(facts::split(&environment).into_iter().map(OsStr::from_bytes)),

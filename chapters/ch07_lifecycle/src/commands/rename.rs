@@ -1,6 +1,6 @@
 //! `rename`: another name for a container.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use ch03_pivot_root::state;
 
 use crate::common::One;
@@ -18,18 +18,6 @@ pub struct Args {
 
 /// All that `rename` does, in order.
 pub fn rename(args: &Args) -> Result<u8> {
-    let record = args.which.begin()?;
-    let state = state::root()?;
-    let old = record.read("name")?;
-    ensure!(old.as_deref() != Some(&args.name), "container {} has that name already", record.id());
-    // The new one before the old one goes: killed in between, it has two, and not none.
-    names::take(&state, &args.name, record.id())?;
-    if let Err(error) = record.write("name", &args.name) {
-        names::give_up(&state, &args.name, record.id())?;
-        return Err(error);
-    }
-    if let Some(old) = old.and_then(|old| names::parse(&old).ok()) {
-        names::give_up(&state, &old, record.id())?;
-    }
+    names::change(&state::root()?, &args.which.begin()?, &args.name)?;
     Ok(0)
 }

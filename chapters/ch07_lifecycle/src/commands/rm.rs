@@ -6,7 +6,7 @@ use ch01_run::{inherited, messages};
 use crate::record::Record;
 use crate::several::{self, Containers};
 use crate::state::State;
-use crate::{find, orphans, output, stopping, unfinished};
+use crate::{find, names, orphans, output, stopping, unfinished};
 
 /// Arguments of `rm`.
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,7 @@ pub fn rm(args: &Args) -> Result<u8> {
     let state = args.which.begin()?;
     inherited::normalize()?;
     orphans::sweep(&state)?;
-    several::each(&args.which.containers, |word| {
+    let status = several::each(&args.which.containers, |word| {
         let record = match find::meant_by(&state, word) {
             Err(error) if args.force => {
                 messages::fail(&error);
@@ -36,7 +36,9 @@ pub fn rm(args: &Args) -> Result<u8> {
         }
         remove(&state, &record, word.to_string_lossy().as_ref())?;
         output::print_line(&word.to_string_lossy()).map(|()| true)
-    })
+    })?;
+    names::sweep(&state)?;
+    Ok(status)
 }
 
 /// With its lock held: from here on nobody starts it. If it has just been started, it is not ours to remove.

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
@@ -29,6 +30,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Lifecycle,
         "The same while the container runs: rm -f ends it, too.",
         running,
+    ),
+    Check::new(
+        "damaged-start",
+        Lifecycle,
+        "start of one that runs with a damaged record says soon that it runs, or what is wrong; it runs on.",
+        start,
     ),
     Check::new("damaged-others", Lifecycle, "One damaged record hides no other container from ps.", others),
     Check::new(
@@ -178,6 +185,30 @@ fn running(lab: &Lab) -> Result<()> {
         ("stop", &["-t", "0"]),
     ];
     damaged(lab, make, "Up ", verbs)
+}
+
+fn start(lab: &Lab) -> Result<()> {
+    let one = lab.kept(["sleep", "1000"]).with(["--name", "damaged"]).detach()?;
+    let process = one.process()?;
+    for file in facts(lab, &one)? {
+        let content = fs::read(&file)?;
+        for damage in [Damage::Missing, Damage::Garbage] {
+            damage.done_to(&file)?;
+            let told = format!("{} {damage:?}", file.display());
+            let begun = Instant::now();
+            let outcome = lab.call("start", [one.id()]).finish()?;
+            if begun.elapsed() > SOON {
+                return Err(outcome.differs(format!("an answer within {SOON:?}, with {told}")));
+            }
+            match outcome.status.code() {
+                Some(0) => outcome.succeeds()?.prints(format!("{}\n", one.id()))?,
+                _ => outcome.refuses(&[1])?.mentions(one.id())?,
+            };
+            see::same(&outcome.line, &format!("its process 1, with {told},"), process, one.process()?)?;
+            fs::write(&file, &content)?;
+        }
+    }
+    Ok(())
 }
 
 fn others(lab: &Lab) -> Result<()> {

@@ -1,8 +1,8 @@
 //! `ps` and `inspect`.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::chapter::Chapter::Lifecycle;
 use crate::checks::check::Check;
@@ -21,7 +21,7 @@ pub(crate) const CHECKS: &[Check] = &[
         "ps-json",
         Lifecycle,
         "ps --format json has an object in each line, with Docker's names.",
-        json,
+        lines_of_json,
     ),
     Check::new(
         "ps-one-line",
@@ -34,6 +34,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Lifecycle,
         "inspect tells all as JSON, with Docker's names, of several too.",
         inspect,
+    ),
+    Check::new(
+        "inspect-options",
+        Lifecycle,
+        "inspect tells what run was asked for, with Docker's names: user, directory, variables, volumes, policy.",
+        inspect_options,
     ),
 ];
 
@@ -133,7 +139,7 @@ fn columns(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-fn json(lab: &Lab) -> Result<()> {
+fn lines_of_json(lab: &Lab) -> Result<()> {
     let ended = lab.kept(["sh", "-c", "exit 7"]).with(["--name", "ended"]).detach()?;
     ended.exits(7)?;
     let up = lab.kept(["sleep", "1000"]).with(["--name", "up"]).detach()?;
@@ -198,7 +204,7 @@ fn inspect(lab: &Lab) -> Result<()> {
         ("Id", one["Id"].clone(), up.id().into()),
         ("Name", one["Name"].clone(), "/up".into()),
         ("Path", one["Path"].clone(), "sleep".into()),
-        ("Args", one["Args"].clone(), serde_json::json!(["1000"])),
+        ("Args", one["Args"].clone(), json!(["1000"])),
         ("State.Status", one["State"]["Status"].clone(), "running".into()),
         ("State.Running", one["State"]["Running"].clone(), true.into()),
         ("State.Pid", one["State"]["Pid"].clone(), pid.into()),
@@ -226,4 +232,53 @@ fn inspect(lab: &Lab) -> Result<()> {
     some.exits(1)?.mentions("nobody")?;
     let told = serde_json::from_slice::<Vec<Value>>(&some.stdout).unwrap_or_default();
     see::same(&some.line, "those that there are to be told:", 1, told.len())
+}
+
+fn inspect_options(lab: &Lab) -> Result<()> {
+    let (data, file) = (lab.folder("data")?, lab.path("cid"));
+    let volume = format!("{}:/data:ro", data.display());
+    let file = file.to_str().context("a path that is no text")?;
+    let one = lab.kept(["sleep", "1000"]).with([
+        "-u",
+        "1234:56",
+        "-w",
+        "/tmp",
+        "-e",
+        "COLOUR=green",
+        "-v",
+        &volume,
+    ]);
+    let one =
+        one.with(["--restart", "on-failure:3", "--hostname", "inner", "--cidfile", file, "-i"]).detach()?;
+    let plain = lab.kept(["sleep", "1000"]).detach()?;
+    let (told, untold) = (one.inspected()?, plain.inspected()?);
+    let data = data.to_str().context("a path that is no text")?;
+    let facts = [
+        ("/Config/User", json!("1234:56"), json!("")),
+        ("/Config/WorkingDir", json!("/tmp"), json!("")),
+        ("/Config/Hostname", json!("inner"), json!(plain.id())),
+        ("/Config/Cmd", json!(["sleep", "1000"]), json!(["sleep", "1000"])),
+        ("/Config/OpenStdin", json!(true), json!(false)),
+        ("/Config/Tty", json!(false), json!(false)),
+        ("/HostConfig/Binds", json!([volume]), json!([])),
+        ("/HostConfig/RestartPolicy/Name", json!("on-failure"), json!("no")),
+        ("/HostConfig/RestartPolicy/MaximumRetryCount", json!(3), json!(0)),
+        ("/HostConfig/ContainerIDFile", json!(file), json!("")),
+        ("/HostConfig/AutoRemove", json!(false), json!(false)),
+        ("/Mounts/0/Source", json!(data), Value::Null),
+        ("/Mounts/0/Destination", json!("/data"), Value::Null),
+        ("/Mounts/0/RW", json!(false), Value::Null),
+    ];
+    for (name, asked, not) in facts {
+        let at = |value: &Value| value.pointer(name).cloned().unwrap_or(Value::Null);
+        see::same(one.line(), &format!("inspect's {name} to be"), asked, at(&told))?;
+        see::same(plain.line(), &format!("inspect's {name} to be"), not, at(&untold))?;
+    }
+    let variables = told["Config"]["Env"].as_array().cloned().unwrap_or_default();
+    see::same(
+        one.line(),
+        "COLOUR=green in inspect's Config.Env:",
+        true,
+        variables.contains(&json!("COLOUR=green")),
+    )
 }

@@ -10,6 +10,7 @@ use crate::checks::check::Check;
 use crate::see::{self, SOON, wait_for};
 use crate::trial::kept::Kept;
 use crate::trial::runtime::Lab;
+use crate::trial::terminal::Terminal;
 
 pub(crate) const CHECKS: &[Check] = &[
     Check::new(
@@ -35,6 +36,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Lifecycle,
         "In the pause stop, rm -f and wait find a container that is restarting, and need not wait for it.",
         in_the_pause,
+    ),
+    Check::new(
+        "policy-keys",
+        Lifecycle,
+        "What is typed in the pause before a restart is for the next start, and a new size of the window, too.",
+        keys,
     ),
     Check::new(
         "policy-bad",
@@ -135,6 +142,34 @@ fn in_the_pause(lab: &Lab) -> Result<()> {
     let two = failing("two")?;
     lab.says("rm", ["-f", "two"], "two\n")?;
     see::same(two.line(), "what is left:", Vec::new(), lab.containers())
+}
+
+fn keys(lab: &Lab) -> Result<()> {
+    for options in ["-i", "-ti"] {
+        let script = "echo once >> /file; n=$(wc -l < /file); echo \"try $n\"; [ $n -lt 5 ] && exit 1; \
+                      read line; echo \"got $line\"; stty size; exit 0";
+        let run = format!(
+            "\"$RUNTIME\" run {options} --restart on-failure $IMAGE sh -c '{script}'; echo \"status $?\""
+        );
+        let mut terminal = Terminal::with_shell(lab, &["-c", &run])?;
+        terminal.shows("try 4")?; // 800 ms is the next pause
+        let one = lab.only_kept()?;
+        let pauses =
+            || Ok((one.state()? == "restarting" || one.logs()?.output().contains("try 5")).then_some(()));
+        wait_for(SOON, pauses)?.ok_or_else(|| one.differs("a pause before the fifth try", "none"))?;
+        terminal.resize(31, 99)?;
+        terminal.types("a word\n")?;
+        terminal.shows_unless("got a word", "status")?;
+        if options == "-ti" {
+            terminal.shows_unless("31 99", "status")?;
+        }
+        terminal.shows("status 0")?;
+        one.remove()?;
+    }
+    // That there is no more to read holds for each start.
+    let run = lab.kept(["sh", "-c", "cat; exit 1"]).with(["-i", "--restart", "on-failure:1"]);
+    run.input("a word\n").finish()?.exits(1)?.prints("a word\n")?;
+    lab.only_kept()?.remove()
 }
 
 fn bad(lab: &Lab) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Two commands at once.
 
 use anyhow::Result;
+use serde_json::Value;
 
 use crate::chapter::Chapter::Lifecycle;
 use crate::checks::check::Check;
@@ -33,6 +34,24 @@ pub(crate) const CHECKS: &[Check] = &[
         Lifecycle,
         "Twenty rm -f of one container at once: it is gone, and none of them fails.",
         rms,
+    ),
+    Check::new(
+        "race-rename",
+        Lifecycle,
+        "Fifty renames at once: one container has one name in the end, one name has one container, and all others are free.",
+        renames,
+    ),
+    Check::new(
+        "race-pause-stop",
+        Lifecycle,
+        "pause and stop at once: it has ended, and nothing of it stays, frozen or not.",
+        pause_and_stop,
+    ),
+    Check::new(
+        "race-all",
+        Lifecycle,
+        "Fifty commands of all kinds at once on one container: each works or refuses in one line, and ps tells the truth.",
+        all_at_once,
     ),
     Check::new("race-ps", Lifecycle, "While containers come and go, ps never fails.", ps),
 ];
@@ -142,6 +161,108 @@ fn rms(lab: &Lab) -> Result<()> {
         see::same("rm -f, twenty times at once", "what is left:", Vec::new(), lab.containers())?;
     }
     Ok(())
+}
+
+/// Who has this name, as `inspect` has it; an empty text if nobody has.
+fn owner(lab: &Lab, name: &str) -> Result<String> {
+    let told: Value = serde_json::from_slice(&lab.call("inspect", [name]).finish()?.stdout)?;
+    Ok(told[0]["Id"].as_str().unwrap_or_default().to_string())
+}
+
+fn renames(lab: &Lab) -> Result<()> {
+    let one = lab.kept(["true"]).with(["--name", "before"]).detach()?;
+    one.exits(0)?;
+    let names: Vec<_> = (0..50).map(|number| format!("name-{number}")).collect();
+    for outcome in at_once(lab, names.iter().map(|name| ("rename", vec![one.id(), name])))? {
+        outcome.succeeds()?;
+    }
+    let name = one.listed()?.and_then(|one| one["Names"].as_str().map(str::to_string)).unwrap_or_default();
+    for word in names.iter().map(String::as_str).chain(["before"]) {
+        let expected = if word == name { one.id() } else { "" };
+        see::same(
+            "fifty renames at once",
+            &format!("the owner of {word}:"),
+            expected.to_string(),
+            owner(lab, word)?,
+        )?;
+    }
+    one.remove()?;
+    let all = (0..5)
+        .map(|_| {
+            let one = lab.kept(["true"]).detach()?;
+            one.exits(0)?;
+            Ok(one)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let tries = at_once(lab, all.iter().cycle().take(50).map(|one| ("rename", vec![one.id(), "wanted"])))?;
+    let won: Vec<_> = tries.iter().filter(|outcome| outcome.status.success()).collect();
+    for outcome in tries.iter().filter(|outcome| !outcome.status.success()) {
+        outcome.refuses(&[1])?.mentions("name")?;
+    }
+    see::same("fifty renames to one name at once", "how many got it:", 1, won.len())?;
+    let of_it = lab.listed()?.iter().filter(|one| one["Names"] == "wanted").count();
+    see::same("fifty renames to one name at once", "how many have it in ps -a:", 1, of_it)
+}
+
+fn pause_and_stop(lab: &Lab) -> Result<()> {
+    for is_paused in [false, true] {
+        let one = lab.kept(["sh", "-c", "sleep 1000 & exec sleep 1000"]).detach()?;
+        if is_paused {
+            lab.says("pause", [one.id()], &format!("{}\n", one.id()))?;
+        }
+        let calls = (0..50).map(|number| match number % 2 {
+            0 => ("pause", vec![one.id()]),
+            _ => ("stop", vec!["-t", "0", one.id()]),
+        });
+        for (number, outcome) in at_once(lab, calls)?.iter().enumerate() {
+            if number % 2 == 1 {
+                outcome.succeeds()?.prints(format!("{}\n", one.id()))?;
+            } else if !outcome.status.success() {
+                outcome.refuses(&[1])?;
+            }
+        }
+        one.exits(137)?;
+        let left = lab.mark().gone(see::SOON);
+        if !left.is_empty() {
+            let left: Vec<_> = left.iter().map(|process| process.command()).collect();
+            return Err(one.differs("no process left after stop", format!("{left:?}")));
+        }
+    }
+    Ok(())
+}
+
+fn all_at_once(lab: &Lab) -> Result<()> {
+    let one = lab.kept(["sleep", "1000"]).with(["--name", "one"]).detach()?;
+    let id = one.id();
+    let calls = (0..50).map(|number| match number % 10 {
+        0 => ("stop", vec!["-t", "0", id]),
+        1 => ("start", vec![id]),
+        2 => ("exec", vec![id, "true"]),
+        3 => ("pause", vec![id]),
+        4 => ("unpause", vec![id]),
+        5 => ("rename", vec![id, if number < 25 { "one" } else { "two" }]),
+        6 => ("kill", vec![id]),
+        7 => ("inspect", vec![id]),
+        8 => ("logs", vec![id]),
+        _ => ("rm", vec![id]),
+    });
+    for outcome in at_once(lab, calls)? {
+        if outcome.status.success() {
+            outcome.complains("")?;
+        } else if outcome.error().lines().count() > 1 || outcome.error().contains("panicked") {
+            return Err(outcome.differs("one line at most on stderr"));
+        }
+    }
+    match one.state()?.as_str() {
+        "running" | "paused" => drop(one.process()?),
+        "exited" | "none" => {
+            see::same(one.line(), "processes of one that has ended:", 0, lab.mark().gone(see::SOON).len())?;
+        }
+        other => return Err(one.differs("running, paused, exited or none in ps -a", other)),
+    }
+    lab.call("rm", ["-f", id]).finish()?.exits(0)?;
+    see::same("rm -f", "processes left:", 0, lab.mark().gone(see::SOON).len())?;
+    see::same("rm -f", "what is left:", Vec::new(), lab.containers())
 }
 
 fn ps(lab: &Lab) -> Result<()> {
