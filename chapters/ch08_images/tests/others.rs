@@ -94,12 +94,14 @@ files() (
     find . -xdev -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
 )
 
+# What a container of ours that runs has as its root.
+seen_in() { ours inspect "$1" | sed -n 's|.*"Pid": \([0-9]*\).*|/proc/\1/root|p'; }
+
 # The files that a container of ours, of Podman and of umoci sees in an image, each of which has got it from an archive.
 seen_alike() {
-    local id pid
+    local id
     id=$(ours run -d "$1" sleep 1000)
-    pid=$(ours inspect "$id" | sed -n 's/.*"Pid": \([0-9]*\).*/\1/p')
-    files "/proc/$pid/root" > ours.files
+    files "$(seen_in "$id")" > ours.files
     ours rm -f "$id" > /dev/null
     podman --root "$HOME/other" load -q -i "$2" > /dev/null
     files "$(podman --root "$HOME/other" image mount "$1")" > podman.files
@@ -161,7 +163,7 @@ fn they_read_what_is_saved_and_pushed_and_podman_runs_it() {
 #[test]
 fn what_they_write_is_read_and_keeps_its_digest() {
     scene(
-        &["podman", "buildah", "docker-registry", "busybox"],
+        &["podman", "buildah", "crun", "docker-registry", "busybox"],
         r#"
         root
         container=$(buildah from scratch)
@@ -208,7 +210,7 @@ fn what_they_write_is_read_and_keeps_its_digest() {
 #[test]
 fn the_same_files_in_what_buildah_has_built() {
     scene(
-        &["podman", "buildah", "umoci", "busybox"],
+        &["podman", "buildah", "crun", "umoci", "busybox"],
         r#"
         built
         for step in "${STEPS[@]}"; do
@@ -230,19 +232,26 @@ fn the_same_files_in_what_buildah_has_built() {
 #[test]
 fn the_same_files_in_what_is_committed() {
     scene(
-        &["podman", "buildah", "umoci", "busybox"],
+        &["podman", "buildah", "crun", "umoci", "busybox"],
         r#"
         built
         podman save -q --format oci-archive -o archive localhost/lab/built:0
         ours load -q -i archive
+        files "$(buildah mount "$container")" > before.files
         for step in "${STEPS[@]}"; do
-            ours run --name step-$made localhost/lab/built:$made sh -ec "$step"
+            id=$(ours run -d localhost/lab/built:$made sleep 1000)
+            files "$(seen_in "$id")" > now.files
+            diff before.files now.files
+            ours exec "$id" sh -ec "$step"
+            files "$(seen_in "$id")" > before.files
             made=$((made + 1))
-            ours commit step-$((made - 1)) localhost/lab/built:$made
+            ours commit "$id" localhost/lab/built:$made
+            ours rm -f "$id"
         done
         name=localhost/lab/built:$made
         ours save -o saved $name
         seen_alike $name saved
+        diff before.files ours.files
         "#,
     );
 }
