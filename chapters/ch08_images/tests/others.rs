@@ -4,12 +4,12 @@
 
 use std::process::Command;
 
-/// What comes before each script. Podman and Buildah leave mounts in /run and a lock in /dev/shm, so these are the script's
-/// own; crun takes a machine with cgroup v1 and a version 2 mount beside it for one of version 2 only, and fails.
+/// What comes before each script. Podman and Buildah leave mounts in /run, a lock in /dev/shm and a cache in /var/lib, so
+/// these are the script's own. crun takes a machine with cgroup v1 and a version 2 mount beside it for one of version 2
+/// only, and fails, so that mount is taken away.
 const BEFORE: &str = r#"
 cd "$HOME"
-mount -t tmpfs tmpfs /run
-mount -t tmpfs tmpfs /dev/shm
+for place in /run /dev/shm /var/lib; do mount -t tmpfs tmpfs $place; done
 if grep -q ' - cgroup ' /proc/self/mountinfo && mountpoint -q /sys/fs/cgroup/unified; then
     umount -l /sys/fs/cgroup/unified
 fi
