@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use book::learner::{self, Files, Stop};
@@ -28,26 +29,37 @@ const BY_CHANCE: [&str; 2] = ["cgroup-parent-gone", "image-first-runs"];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1); // all build in one place, so that cargo compiles the crates that they use only once
-    let trial = |chapter: Chapter| {
-        Trial::test(chapter.package(), move || {
-            let wrong = tried(chapter);
+    // Half of the time goes by in waiting for runtimes that do the wrong thing. One by one, for who asks for some.
+    let at_once = if arguments.filter.is_some() { 1 } else { 2 };
+    arguments.test_threads = Some(at_once);
+    let trial = |name: String, chapter: Chapter, wrongs: fn(Chapter, &Path) -> Vec<String>| {
+        Trial::test(name, move || {
+            let wrong = at_a_place(at_once, |directory| wrongs(chapter, directory))?;
             if wrong.is_empty() { Ok(()) } else { Err(Failed::from(wrong.join("\n\n"))) }
         })
     };
-    let breaks = |chapter: Chapter| {
-        Trial::test(format!("{}_breaks", chapter.package()), move || {
-            let wrong = broken(chapter);
-            if wrong.is_empty() { Ok(()) } else { Err(Failed::from(wrong.join("\n\n"))) }
-        })
+    let of_chapter = |chapter: Chapter| {
+        let name = chapter.package();
+        [trial(name.to_string(), chapter, tried), trial(format!("{name}_breaks"), chapter, broken)]
     };
-    lab::as_root(&arguments, Chapter::typed().flat_map(|chapter| [trial(chapter), breaks(chapter)]).collect())
+    lab::as_root(&arguments, Chapter::typed().flat_map(of_chapter).collect())
+}
+
+/// Does something at a place to build, of so many, that nobody else is at.
+fn at_a_place<T>(places: usize, what: impl FnOnce(&Path) -> T) -> Result<T, Failed> {
+    static FREE: OnceLock<Result<Mutex<Vec<usize>>, String>> = OnceLock::new();
+    let prepare = || (1..places).try_for_each(learner::fill).map(|()| Mutex::new((0..places).collect()));
+    let free = FREE.get_or_init(|| prepare().map_err(|error| format!("{error:#}"))).as_ref()?;
+    let free = || free.lock().unwrap_or_else(PoisonError::into_inner);
+    let number = free().pop().ok_or("more chapters at a time than places for them")?;
+    let done = what(&learner::place(number).unwrap());
+    free().push(number);
+    Ok(done)
 }
 
 /// What is wrong with the changes of *Break it* to a chapter, in the crate of someone who has typed it:
 /// `patch -p3 < book/breaks/x.diff`, and back with `-R`.
-fn broken(chapter: Chapter) -> Vec<String> {
-    let directory = learner::place().unwrap();
+fn broken(chapter: Chapter, directory: &Path) -> Vec<String> {
     let complete = learner::complete(Some(chapter)).unwrap();
     let mut wrong = Vec::new();
     for file in repo::files().unwrap().iter().filter(|file| file.starts_with("book/breaks")) {
@@ -55,18 +67,18 @@ fn broken(chapter: Chapter) -> Vec<String> {
         if !repo::read(&diff).unwrap().contains(&format!("+++ b/chapters/{}/", chapter.package())) {
             continue;
         }
-        learner::write(&complete, &directory).unwrap();
+        learner::write(&complete, directory).unwrap();
         let said = |what: &str, error: String| {
             format!("{}: in a crate of one's own: {what}:\n{error}", file.display())
         };
-        if let Err(error) = patched(&diff, &directory, &[]) {
+        if let Err(error) = patched(&diff, directory, &[]) {
             wrong.push(said("it does not apply", error));
             continue;
         }
         wrong.extend(
-            learner::cargo("check", &directory).unwrap().err().map(|error| said("does not compile", error)),
+            learner::cargo("check", directory).unwrap().err().map(|error| said("does not compile", error)),
         );
-        match patched(&diff, &directory, &["-R"]) {
+        match patched(&diff, directory, &["-R"]) {
             Err(error) => wrong.push(said("it cannot be undone", error)),
             Ok(()) => {
                 let is_back =
@@ -91,8 +103,7 @@ fn patched(diff: &Path, directory: &Path, more: &[&str]) -> Result<(), String> {
 }
 
 /// All that is wrong with a chapter's stops.
-fn tried(chapter: Chapter) -> Vec<String> {
-    let directory = learner::place().unwrap();
+fn tried(chapter: Chapter, directory: &Path) -> Vec<String> {
     let mut wrong = Vec::new();
     let stops = match learner::stops(chapter) {
         Ok(stops) => stops,
@@ -100,10 +111,10 @@ fn tried(chapter: Chapter) -> Vec<String> {
     };
     println!("chapter {}: {} stops", chapter.name(), stops.len());
     let mut programs = Vec::new();
-    let mut before = built(&learner::complete(learner::earlier(chapter)).unwrap(), &directory, "before");
+    let mut before = built(&learner::complete(learner::earlier(chapter)).unwrap(), directory, "before");
     for stop in &stops {
         wrong.extend(stop.differences.iter().map(|how| format!("{}: {how}", stop.place)));
-        let now = built(&stop.typed, &directory, &format!("stop-{}", stop.number));
+        let now = built(&stop.typed, directory, &format!("stop-{}", stop.number));
         match &now {
             Err(errors) => {
                 wrong.push(format!("{}: what is typed by then does not compile:\n{errors}", stop.place))
@@ -129,8 +140,8 @@ fn tried(chapter: Chapter) -> Vec<String> {
             );
         }
     }
-    wrong.extend(not_named(chapter, &stops, &programs, &directory));
-    wrong.extend(end(chapter, &complete, &directory));
+    wrong.extend(not_named(chapter, &stops, &programs, directory));
+    wrong.extend(end(chapter, &complete, directory));
     wrong
 }
 
@@ -162,7 +173,7 @@ fn not_named(
 
 /// Builds a crate, and puts the program aside.
 fn built(files: &Files, directory: &Path, name: &str) -> Result<PathBuf, String> {
-    let program = learner::built(files).unwrap()?;
+    let program = learner::built(files, directory).unwrap()?;
     let aside = directory.join("target/programs").join(name);
     lab::as_owner(directory, || {
         fs::create_dir_all(directory.join("target/programs"))?;
@@ -249,7 +260,7 @@ fn graded(chapter: Chapter, checks: &[&'static Check], program: &Path, limits: L
 
 /// The lab's own program, which tries each check on a host of its own: a learner's program does not run all chapters yet.
 fn lab_program() -> PathBuf {
-    static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT
         .get_or_init(|| {
             let own = std::env::current_exe().unwrap(); // target/debug/deps/stops-…

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use items::include::{self, Include, Library};
 use items::source::Source;
 use items::stop;
@@ -289,24 +289,35 @@ pub fn earlier(chapter: Chapter) -> Option<Chapter> {
     Chapter::typed().filter(|other| *other != chapter && chapter.includes(*other)).last()
 }
 
-/// Where crates are built: in one place, so that cargo compiles the crates that they use only once.
-pub fn place() -> Result<PathBuf> {
-    let directory = repo::root().join("target/learner");
+/// Where crates are built: in few places, so that cargo compiles the crates that they use only once in each. Those who have
+/// the same `number` take turns.
+pub fn place(number: usize) -> Result<PathBuf> {
+    let name = if number == 0 { "learner".to_string() } else { format!("learner-{number}") };
+    let directory = repo::root().join("target").join(name);
     repo::write(&directory.join("Cargo.lock"), &repo::read(&repo::root().join("Cargo.lock"))?)?;
     Ok(directory)
 }
 
-/// Whoever has this may build there. What another thread has panicked of is its own matter.
+/// Gives another place what is built in the first one, unless it has something of its own.
+pub fn fill(number: usize) -> Result<()> {
+    let (from, to) = (place(0)?.join("target"), place(number)?.join("target"));
+    if to.exists() {
+        return Ok(());
+    }
+    built(&complete(None)?, &place(0)?)?.map_err(|errors| anyhow!("the template: {errors}"))?;
+    repo::copy(&from, &to)
+}
+
+/// Whoever has this may build in the first place. What another thread has panicked of is its own matter.
 pub fn building() -> MutexGuard<'static, ()> {
     static BUILDING: Mutex<()> = Mutex::new(());
     BUILDING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Builds a crate there, with the versions of this workspace. Returns its program, or what the compiler says.
-pub fn built(files: &Files) -> Result<Result<PathBuf, String>> {
-    let directory = place()?;
-    write(files, &directory)?;
-    Ok(cargo("build", &directory)?.map(|()| directory.join("target/debug/byhand")))
+pub fn built(files: &Files, directory: &Path) -> Result<Result<PathBuf, String>> {
+    write(files, directory)?;
+    Ok(cargo("build", directory)?.map(|()| directory.join("target/debug/byhand")))
 }
 
 /// Runs cargo there. Returns what it says, if it fails.

@@ -61,6 +61,19 @@ pub fn owner() -> Result<u32> {
     Ok(fs::metadata(root()).context("looking at the repository")?.uid())
 }
 
+/// Copies a directory with all that is in it, as old as it is and whose it is. It appears when it's whole.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let half = to.with_extension("half");
+    if half.exists() {
+        fs::remove_dir_all(&half).with_context(|| format!("removing {}", half.display()))?;
+    }
+    let mut copy = Command::new("cp");
+    copy.args(["--archive", "--reflink=auto"]).arg(from).arg(&half);
+    let output = copy.output().context("starting cp")?;
+    ensure!(output.status.success(), "copying: {}", String::from_utf8_lossy(&output.stderr).trim());
+    fs::rename(&half, to).with_context(|| format!("renaming {}", half.display()))
+}
+
 /// Makes a directory and all in it somebody's.
 pub fn give(path: &Path, owner: u32) -> Result<()> {
     lchown(path, Some(owner), Some(owner)).with_context(|| format!("giving away {}", path.display()))?;

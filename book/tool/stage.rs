@@ -104,14 +104,7 @@ impl Store {
         if to.exists() {
             fs::remove_dir_all(&to).with_context(|| format!("removing {}", to.display()))?;
         }
-        let mut copy = Command::new("cp");
-        let output =
-            copy.args(["--archive", "--reflink=auto"]).arg(&from).arg(&to).output().context("starting cp")?;
-        ensure!(
-            output.status.success(),
-            "copying what is built: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        repo::copy(&from, &to)?;
         let _ = fs::remove_file(self.marker()); // what a page had changed is gone
         Ok(())
     }
