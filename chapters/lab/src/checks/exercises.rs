@@ -1,5 +1,6 @@
 //! Checks for the exercises of the book: options that no chapter has, and that a reader adds.
 
+mod build;
 mod diff;
 mod record;
 mod restart;
@@ -22,8 +23,15 @@ use crate::see::{self, cannot_run};
 use crate::trial::runtime::Lab;
 use crate::trial::strace::each_failing_of;
 
-pub(crate) const CHECKS: &[&[Check]] =
-    &[BEFORE_INIT, record::CHECKS, restart::CHECKS, update::CHECKS, diff::CHECKS, ulimit::CHECKS];
+pub(crate) const CHECKS: &[&[Check]] = &[
+    BEFORE_INIT,
+    record::CHECKS,
+    restart::CHECKS,
+    update::CHECKS,
+    diff::CHECKS,
+    ulimit::CHECKS,
+    build::CHECKS,
+];
 
 const BEFORE_INIT: &[Check] = &[
     Check::new("workdir", Run, "-w DIR starts the command in that directory.", workdir).exercise("workdir"),
