@@ -453,7 +453,8 @@ fn own_programs(page: &Page, store: Store, bless: Bless) -> Result<bool> {
             }
         };
         let _only_one = learner::building();
-        let program = learner::built(&files, &learner::place(0)?)?.map_err(|errors| anyhow!("{name}, as typed: {errors}"))?;
+        let program = learner::built(&files, &learner::place(0)?)?
+            .map_err(|errors| anyhow!("{name}, as typed: {errors}"))?;
         let to = store.checkout().join("target/owned").join(name);
         lab::as_owner(&repo::root(), || {
             fs::create_dir_all(to.parent().context("no directory")?)?;
