@@ -1,10 +1,11 @@
 //! `cargo lab bench`: how fast a container starts and ends, and where the time goes.
 //!
 //! Read in this order: `place` is where it happens, `contender` who takes part, `measure` takes the times,
-//! `statistics` sums them up, `page` tells them; `kept`, `steps`, `scale` and `cost` ask further questions.
+//! `statistics` sums them up, `page` tells them; `kept`, `steps`, `scale`, `images` and `cost` ask further questions.
 
 mod contender;
 mod cost;
+mod images;
 mod kept;
 mod measure;
 mod page;
@@ -42,6 +43,9 @@ pub(crate) struct Arguments {
     /// A thousand runs, a hundred at once, large images
     #[arg(long)]
     scale: bool,
+    /// Images of chapter 8: a large one from a registry, and one of many layers
+    #[arg(long)]
+    images: bool,
     /// What building from nothing takes
     #[arg(long)]
     build: bool,
@@ -102,6 +106,10 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.scale || arguments.page {
         eprintln!("Scaling");
         report.scale = Some(scale::all(&place, &programs, runs)?);
+    }
+    if arguments.images || arguments.page {
+        eprintln!("Fetching images");
+        report.images = Some(images::all(&place, &programs, runs, &mut report.missing)?);
     }
     let output = arguments.output.clone().unwrap_or_else(|| repository().join("target/bench"));
     report.cost = if arguments.build {

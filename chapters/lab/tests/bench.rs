@@ -20,7 +20,11 @@ fn three_runs_of_everything_that_is_here() {
     }
     let output = tempfile::tempdir().unwrap();
     let mut bench = Command::new(lab);
-    bench.args(["bench", "--runs", "3", "--programs"]).arg(programs).arg("--output").arg(output.path());
+    bench
+        .args(["bench", "--images", "--runs", "3", "--programs"])
+        .arg(programs)
+        .arg("--output")
+        .arg(output.path());
     // Whoever called gets the results.
     bench.env("SUDO_UID", "61234").env("SUDO_GID", "61234");
     chown(output.path(), Some(61234), Some(61234)).unwrap();
@@ -46,6 +50,15 @@ fn three_runs_of_everything_that_is_here() {
             assert_ne!(is_row("ch07_lifecycle exec", other), told, "{other}: {text}");
         }
         assert!(text.contains("ch07_lifecycle run -d: ") && text.contains("; aim 1.30: "), "{text}");
+    }
+    if programs.join(Chapter::Images.package()).is_file() {
+        let images = results["images"].as_array().unwrap();
+        assert_eq!((images.len(), &images[2]["reached"]), (4, &Value::Bool(true)), "fetched again: {json}");
+        for (other, programs) in [("podman pull", "podman"), ("skopeo copy and umoci unpack", "skopeo copy")]
+        {
+            let is_there = images[0]["beside"].as_str().unwrap().contains(other);
+            assert_ne!(is_there, text.contains(&format!("not measured: {programs}")), "{other}: {text}");
+        }
     }
     let plot = fs::read_to_string(output.path().join("start.svg")).unwrap();
     assert!(plot.contains(last) && plot.trim_end().ends_with("</svg>"), "{plot}");

@@ -237,21 +237,32 @@ fn others(place: &Place) -> Result<Vec<(&'static str, Option<Contender>)>> {
     others.push(("script -c", script));
     for (name, terminal) in [("podman", ""), ("podman -t", "-t")] {
         let podman = in_path("podman").map(|program| {
-            // In namespaces of its own, and with a /run of its own, so that nothing stays on this machine.
-            let wrapped = ["unshare", "-mnpf", "--mount-proc", "--kill-child", "sh", "-c"];
-            let script = "mount -t tmpfs tmpfs /run && exec \"$@\"";
-            let options = ["run", "--rm", "--memory=100m", "--network=none"];
-            let mut words: Vec<OsString> = wrapped.map(Into::into).to_vec();
-            words.extend([script.into(), "sh".into(), program.into()]);
+            let options = ["run", "--rm", "--cgroups=disabled", "--network=none"];
+            let mut words = podman(program, "-mnpf", &place.path("podman"));
             words.extend(
                 options.into_iter().chain((!terminal.is_empty()).then_some(terminal)).map(OsString::from),
             );
             words.extend(["--rootfs".into(), image.into(), TRUE.into()]);
-            Contender::new(name, place, words).but("no overlay: writes into the image")
+            Contender::new(name, place, words).but("no limit, no overlay: writes into the image")
         });
         others.push((name, podman));
     }
     Ok(others)
+}
+
+/// The words before the command of a program that leaves mounts, locks and files behind. They stay in namespaces of its own.
+pub(crate) fn apart(namespaces: &str) -> Vec<OsString> {
+    let script =
+        "for place in /run /dev/shm /var/lib; do mount -t tmpfs tmpfs $place || exit; done; exec \"$@\"";
+    ["unshare", namespaces, "--mount-proc", "--kill-child", "sh", "-c", script, "sh"].map(Into::into).to_vec()
+}
+
+/// The words before a command of Podman's.
+pub(crate) fn podman(program: PathBuf, namespaces: &str, store: &Path) -> Vec<OsString> {
+    let mut words = apart(namespaces);
+    words.extend([program.into(), "--root".into(), store.into()]);
+    words.extend(["--cgroup-manager", "cgroupfs", "--events-backend", "file"].map(OsString::from));
+    words
 }
 
 pub(crate) fn in_path(name: &str) -> Option<PathBuf> {

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use crate::bench::contender::{Contender, FLOOR};
 use crate::bench::cost::Cost;
+use crate::bench::images;
 use crate::bench::kept::{self, Pair};
 use crate::bench::plot::{self, Bar};
-use crate::bench::scale::Figure;
+use crate::bench::scale::{Figure, said};
 use crate::bench::statistics::Summary;
 use crate::bench::steps::STEPS;
 use crate::chapter::Chapter;
@@ -29,6 +30,8 @@ pub(crate) struct Report {
     /// How long a network namespace takes to make.
     pub(crate) network: f64,
     pub(crate) scale: Option<Vec<Figure>>,
+    /// Chapter 8's images.
+    pub(crate) images: Option<Vec<Figure>>,
     pub(crate) cost: Option<Cost>,
 }
 
@@ -141,13 +144,8 @@ impl Report {
             }
             let _ = writeln!(text, "\nA new network namespace alone: {:.2} ms", self.network);
         }
-        for figure in self.scale.iter().flatten() {
-            let Figure { what, ours, floors, target, reached } = figure;
-            let _ = writeln!(text, "\n{what}: {ours}\n    floor: {floors}");
-            if let Some(reached) = reached {
-                let _ = writeln!(text, "    {}: {target}", said(*reached));
-            }
-        }
+        self.scale.iter().flatten().for_each(|figure| text.push_str(&figure.text("floor")));
+        self.images.iter().flatten().for_each(|figure| text.push_str(&figure.text("beside")));
         if let Some(cost) = &self.cost {
             let _ = writeln!(text, "\n{}", cost_line(cost));
         }
@@ -173,9 +171,8 @@ impl Report {
                 STEPS.iter().zip(spent).map(|(step, time)| (step.to_string(), json!(time))).collect();
             json!({ "name": name, "ms": parts })
         });
-        let scale = self.scale.iter().flatten().map(|f| {
-            json!({ "what": f.what, "ours": f.ours, "floor": f.floors, "target": f.target, "reached": f.reached })
-        });
+        let scale = self.scale.iter().flatten().map(|figure| figure.json("floor"));
+        let images = self.images.iter().flatten().map(|figure| figure.json("beside"));
         let cost = self.cost.as_ref().map(|cost| {
             json!({
                 "crates_last": cost.crates_of_last, "crates_all": cost.crates_of_all,
@@ -187,7 +184,8 @@ impl Report {
         json!({
             "machine": machine, "start": times.collect::<Vec<_>>(), "missing": self.missing,
             "targets": targets.collect::<Vec<_>>(), "kept": kept::json(&self.kept), "steps": steps.collect::<Vec<_>>(),
-            "network_namespace_ms": self.network, "scale": scale.collect::<Vec<_>>(), "build": cost,
+            "network_namespace_ms": self.network, "scale": scale.collect::<Vec<_>>(),
+            "images": images.collect::<Vec<_>>(), "build": cost,
         })
     }
 
@@ -302,12 +300,13 @@ impl Report {
         page.push_str(&kept::page(&self.kept));
         self.page_of_steps(&mut page);
         self.page_of_scale(&mut page);
+        page.push_str(&images::page(self.images.as_deref().unwrap_or_default()));
         if let Some(cost) = &self.cost {
             let _ = writeln!(page, "\n## Building\n\n{}", cost_line(cost));
         }
         page.push_str(
             "\n## Do it yourself\n\n`cargo lab bench` measures your machine in a few minutes; `cargo lab bench --runs 10` in \
-             seconds.\nWith `--steps`, `--scale` and `--build` it does more, and with `--programs DIR` it measures other \
+             seconds.\nWith `--steps`, `--scale`, `--images` and `--build` it does more, and with `--programs DIR` it measures other \
              programs than the repository's own.\nYou'll find the numbers in `target/bench/`, as JSON and as drawings.\n",
         );
         page
@@ -371,11 +370,7 @@ impl Report {
             "\n| | {} | floor | aim | |\n|---|---|---|---|---|",
             Chapter::LAST_TYPED.package()
         );
-        for figure in figures {
-            let Figure { what, ours, floors, target, reached } = figure;
-            let reached = reached.map_or("", said);
-            let _ = writeln!(page, "| {what} | {ours} | {floors} | {target} | {reached} |");
-        }
+        figures.iter().for_each(|figure| page.push_str(&figure.row()));
     }
 }
 
@@ -385,10 +380,6 @@ fn figure(page: &mut String, plot: &str, caption: &str) {
 
 fn apart(pause: u64) -> String {
     if pause == 0 { "Back to back".to_string() } else { format!("{pause} ms apart") }
-}
-
-fn said(reached: bool) -> &'static str {
-    if reached { "reached" } else { "not reached" }
 }
 
 fn colour(one: &Contender) -> usize {

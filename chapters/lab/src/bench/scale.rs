@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 
 use crate::bench::contender::{self, Contender, FLOOR};
 use crate::bench::measure::{self, go_on, milliseconds};
@@ -19,10 +20,37 @@ use crate::chapter::Chapter;
 pub(crate) struct Figure {
     pub(crate) what: String,
     pub(crate) ours: String,
+    /// The floor's answer, or who else was asked.
     pub(crate) floors: String,
     /// What was aimed at, and whether it was reached.
     pub(crate) target: String,
     pub(crate) reached: Option<bool>,
+}
+
+impl Figure {
+    /// For the screen: `beside` is what the others are called.
+    pub(crate) fn text(&self, beside: &str) -> String {
+        let mut text = format!("\n{}: {}\n", self.what, self.ours);
+        if !self.floors.is_empty() {
+            text += &format!("    {beside}: {}\n", self.floors);
+        }
+        if let Some(reached) = self.reached {
+            text += &format!("    {}: {}\n", said(reached), self.target);
+        }
+        text
+    }
+
+    /// For programs.
+    pub(crate) fn json(&self, beside: &str) -> Value {
+        let Figure { what, ours, floors, target, reached } = self;
+        json!({ "what": what, "ours": ours, beside: floors, "target": target, "reached": reached })
+    }
+
+    /// For the page of the book.
+    pub(crate) fn row(&self) -> String {
+        let Figure { what, ours, floors, target, reached } = self;
+        format!("| {what} | {ours} | {floors} | {target} | {} |\n", reached.map_or("", said))
+    }
 }
 
 /// Asks all of them. `runs` is for those that are medians.
@@ -48,7 +76,11 @@ pub(crate) fn all(place: &Place, programs: &Programs, runs: usize) -> Result<Vec
     Ok(figures)
 }
 
-fn ratio(above: f64, below: f64) -> f64 {
+pub(crate) fn said(reached: bool) -> &'static str {
+    if reached { "reached" } else { "not reached" }
+}
+
+pub(crate) fn ratio(above: f64, below: f64) -> f64 {
     if below > 0.0 { above / below } else { 0.0 }
 }
 
