@@ -32,8 +32,9 @@ pub fn ensure_nothing_on(directory: &Path) -> Result<()> {
     match open_directory(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         open => {
+            let open = open.with_context(context)?;
             let above = open_directory(&directory.join("..")).with_context(context)?;
-            ensure_on(&mount_of(&above)?, &open.with_context(context)?).with_context(context)
+            ensure_on(&mount_of(&above)?, &open).with_context(context)
         }
     }
 }

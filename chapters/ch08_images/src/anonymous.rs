@@ -122,12 +122,13 @@ fn volumes(state_directory: &Path) -> PathBuf {
 fn fill(places: &[PathBuf], directory: &Path) -> Result<()> {
     let (reader, writer) = io::pipe().context("making a pipe")?;
     thread::scope(|scope| {
-        let packing = scope.spawn(move || {
+        let work = move || {
             let mut tar = Builder::new(writer);
             tar.follow_symlinks(false);
             pack(places, Path::new(""), &mut tar)?;
             tar.into_inner().context("writing the end of the tar stream").map(drop)
-        });
+        };
+        let packing = thread::Builder::new().spawn_scoped(scope, work).context("starting a thread")?;
         let unpacked = unpack(reader, &[], directory);
         let packed = packing.join().map_err(|_| anyhow!("the thread panicked"))?;
         unpacked.and(packed)

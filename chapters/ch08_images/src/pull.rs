@@ -1,6 +1,6 @@
 //! `pull`, step by step: which manifest, then its blobs, several at a time, then the name.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -128,28 +128,30 @@ impl Offer {
             store.document(&self.manifest.config.digest).context("the image's config")?;
         self.check_platform(&config)?;
         let image = Image::of(Digest::of(&self.document), self.manifest.clone(), config)?;
-        let mut seen = HashSet::new();
+        let mut seen = BTreeSet::new();
         let layers: Vec<_> = image.manifest.layers.iter().filter(|layer| seen.insert(layer.digest)).collect();
         let failed: OnceLock<Error> = OnceLock::new();
         let next = AtomicUsize::new(0);
+        let fail = |error| drop(failed.set(error)); // of two, the first counts: the other may follow from it
+        let stop = || failed.get().is_some();
+        let fetch = || {
+            while !stop()
+                && let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed))
+            {
+                let bar = progress.layer(&layer.digest, layer.size);
+                match wanted(layer).fetch(Some(&bar), stop) {
+                    Ok(true) => bar.end("Download complete"),
+                    Ok(false) => bar.end("Already exists"),
+                    Err(error) => fail(error.context(format!("fetching layer {}", layer.digest))),
+                }
+            }
+        };
         thread::scope(|scope| {
             for _ in 0..AT_ONCE {
-                scope.spawn(|| {
-                    let stop = || failed.get().is_some();
-                    while !stop()
-                        && let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed))
-                    {
-                        let bar = progress.layer(&layer.digest, layer.size);
-                        match wanted(layer).fetch(Some(&bar), stop) {
-                            Ok(true) => bar.end("Download complete"),
-                            Ok(false) => bar.end("Already exists"),
-                            Err(error) => {
-                                let error = error.context(format!("fetching layer {}", layer.digest));
-                                let _ = failed.set(error); // of two, the first counts: the other may follow from it
-                            }
-                        }
-                    }
-                });
+                let started = thread::Builder::new().spawn_scoped(scope, fetch);
+                if let Err(error) = started.context("starting a thread") {
+                    fail(error);
+                }
             }
         });
         if let Some(error) = failed.into_inner() {

@@ -11,6 +11,7 @@ mod fail;
 mod foreign;
 mod full_disk;
 mod hostile;
+mod images;
 mod kill;
 mod log;
 mod own_cgroups;
@@ -31,6 +32,7 @@ pub fn fault_checks() -> impl Iterator<Item = &'static Check> {
         data::CHECKS,
         foreign::CHECKS,
         hostile::CHECKS,
+        images::CHECKS,
         log::CHECKS,
         walls::CHECKS,
     ]

@@ -33,6 +33,34 @@ layers_but() {
     find "$state/store/layers" -mindepth 2 "$@" 2>/dev/null
 }
 
+# Where the registry has the manifest of the image that is pulled: the last word is HOST/REPOSITORY:TAG.
+manifest_address() {
+    local path=${words[-1]#*/}
+    echo "http://${words[-1]%%/*}/v2/${path%:*}/manifests/${path##*:}"
+}
+
+# Does it with a new store in $elsewhere, and prints in the end what it has printed: `in_another_store COMMAND...`, which
+# brings over what came.
+in_another_store() {
+    local printed
+    "$right" images -q >/dev/null # makes the store
+    elsewhere=$(mktemp -d)
+    printed=$(BYHAND_ROOT=$elsewhere "$right" "${words[@]}") || exit
+    "$@"
+    echo "$printed"
+    exit 0
+}
+
+names_and_then_blobs() {
+    cp -r "$elsewhere/store/tags" "$state/store"
+    sleep 0.1
+    cp -r "$elsewhere/store/blobs" "$state/store"
+}
+
+blobs_and_then_names() {
+    cp -r "$elsewhere/store/blobs" "$elsewhere/store/tags" "$state/store"
+}
+
 words=("$@")
 case $defect/$verb in
     leftovers-stay/pull | leftovers-stay/commit)
@@ -69,6 +97,28 @@ case $defect/$verb in
             exit 125
         fi
         ;;
+    home-not-known/run)
+        taken_apart "$@"
+        if [[ $image == docker.io/* || $image == library/* ]]; then
+            echo "Unable to find image '$image' locally" >&2
+            exit 125
+        fi
+        ;;
+    unknown-is-1/run)
+        taken_apart "$@"
+        if ! "$right" inspect "$image" >/dev/null 2>&1 && [[ $image != busybox ]]; then
+            echo "No such image: $image" >&2
+            exit 1
+        fi
+        ;;
+    layers-copied/run) layers_but -type f -size -2 -exec sh -c 'cp -p "$1" "$1.copy" && mv "$1.copy" "$1"' sh {} ';' ;;
+    few-layers/run) # their paths on one page of memory, as in mount(2)
+        taken_apart "$@"
+        if [ "$("$right" inspect "$image" 2>/dev/null | grep -c '"sha256:')" -gt 128 ]; then
+            echo "mounting the overlay: the options are too long" >&2
+            exit 125
+        fi
+        ;;
     always-pulled/run) exec "$right" run --pull always "${@:2}" ;;
     images-oldest-first/images)
         "$right" "$@" | { IFS= read -r head && printf '%s\n' "$head" && tac; }
@@ -87,10 +137,23 @@ case $defect/$verb in
         for one in "${@:2}"; do "$right" rmi "$one" || exit; done
         exit 0
         ;;
+    rmi-name-only/rmi)
+        scratch=$(mktemp -d)
+        cp -a "$state/store/blobs" "$state/store/layers" "$scratch"
+        "$right" "$@"
+        status=$?
+        (cd "$scratch" && find . -type f -size +100k -exec cp --parents -t "$state/store" {} +)
+        exit "$status"
+        ;;
     rmi-forces/rmi) exec "$right" rmi -f "${@:2}" ;;
     history-oldest-first/history)
         "$right" "$@" | { IFS= read -r head && printf '%s\n' "$head" && tac; }
         exit
+        ;;
+    inspect-first/inspect) exec "$right" inspect "$2" ;;
+    df-nothing-active/df)
+        "$right" "$@" | sed -E 's/^(Images +[0-9]+ +)[0-9]+/\10/'
+        exit 0
         ;;
     prune-nothing/prune)
         echo 'Total reclaimed space: 0B'
@@ -107,6 +170,24 @@ case $defect/$verb in
             exit 1
         fi
         ;;
+    load-oci-only/load)
+        if [ "$2" = -i ] && ! tar -t -f "$3" 2>/dev/null | grep -qx oci-layout; then
+            echo 'load: it has no oci-layout' >&2
+            exit 1
+        fi
+        ;;
+    load-named-only/load)
+        if [ "$2" = -i ] && ! grep -q io.containerd.image.name "$3"; then
+            echo 'load: it has no name' >&2
+            exit 1
+        fi
+        ;;
+    load-empties-layers/load)
+        "$right" "$@" || exit
+        find "$state/store/layers" -mindepth 1 -delete
+        exit 0
+        ;;
+    load-names-first/load) in_another_store names_and_then_blobs ;;
     load-first/load)
         "$right" "$@" | head -n 1
         exit "${PIPESTATUS[0]}"
@@ -126,6 +207,27 @@ case $defect/$verb in
         ;;
     save-makes-file/save) [ "$2" != -o ] || : >"$3" ;;
     whiteouts-as-files/run) layers_but -type c -exec sh -c '[ "$(stat -c %t:%T "$1")" != 0:0 ] || { rm "$1" && : >"$1"; }' sh {} ';' ;;
+    links-followed/run) layers_but -type f -name c -execdir cp {} target ';' ;;
+    one-piece-of-gzip/load)
+        python3 -c 'import sys, tarfile, zlib
+with tarfile.open(sys.argv[1]) as archive:
+    for member in archive:
+        data = archive.extractfile(member).read() if member.isfile() else b""
+        if data[:2] == b"\x1f\x8b":
+            unzip = zlib.decompressobj(31)
+            unzip.decompress(data)
+            if unzip.unused_data: sys.exit("load: something is behind the end of a layer")' "$3" || exit
+        ;;
+    tar-status-ignored/load)
+        "$right" "$@" 2>/dev/null && "$right" run --rm lab/layers:1 true 2>/dev/null && exit
+        scratch=$(mktemp -d)
+        mkdir "$scratch/root"
+        tar -x -C "$scratch" -f "$3"
+        find "$scratch/blobs" -type f -exec tar -x -C "$scratch/root" -f {} ';' 2>/dev/null
+        tar -c -C "$scratch/root" . | "$right" import - lab/layers:1 >/dev/null
+        echo 'Loaded image: lab/layers:1'
+        exit 0
+        ;;
     opaque-forgotten/run) layers_but -type d -exec python3 -c 'import os, sys
 for path in sys.argv[1:]:
     if "trusted.overlay.opaque" in os.listxattr(path): os.removexattr(path, "trusted.overlay.opaque")' {} + ;;
@@ -157,6 +259,20 @@ for path in sys.argv[1:]:
     commit-without-deletions/commit)
         find "$state/records" -type c -exec sh -c '[ "$(stat -c %t:%T "$1")" != 0:0 ] || rm "$1"' sh {} ';'
         ;;
+    commit-links-copied/commit)
+        find "$state/records" -path '*/upper/*' -type f -links +1 -exec sh -c 'cp -p "$1" "$1.copy" && mv "$1.copy" "$1"' sh {} ';'
+        ;;
+    commit-with-volumes/commit) # as whoever packs the root that the container sees
+        for upper in "$state"/records/*/upper; do
+            mkdir -p "$upper/d" && echo 'of the host' >"$upper/d/secret"
+        done
+        ;;
+    commit-wants-name/commit)
+        if [ $# -lt 3 ]; then
+            echo 'commit: the image needs a name' >&2
+            exit 1
+        fi
+        ;;
     commit-unchanged/commit)
         while [[ $2 == -* ]]; do set -- commit "${@:4}"; done
         exec "$right" "$@"
@@ -167,6 +283,58 @@ for path in sys.argv[1:]:
         [[ $2 == -* ]] || "$right" kill "$2" >/dev/null 2>&1
         exit 0
         ;;
+    import-unchanged/import)
+        while [[ $2 == -?* ]]; do set -- import "${@:4}"; done
+        exec "$right" "$@"
+        ;;
+    pull-oci-only/pull)
+        if curl -s "$(manifest_address)" | grep -q vnd.docker; then
+            echo 'pull: a manifest of an unknown kind' >&2
+            exit 1
+        fi
+        ;;
+    pull-from-the-start/pull)
+        "$right" "$@" &
+        while kill -0 $! 2>/dev/null; do
+            sleep 0.3
+            find "$state/store/incoming" "${state%/*}/other-state/store/incoming" -type f -exec truncate -s 0 {} + 2>/dev/null
+        done
+        wait $!
+        exit
+        ;;
+    pull-names-first/pull) in_another_store names_and_then_blobs ;;
+    pull-each-for-itself/pull) in_another_store blobs_and_then_names ;;
+    pull-without-token/pull)
+        if curl -s -D - http://127.0.0.1:5000/v2/ | grep -q 'Authenticate: Bearer'; then
+            echo 'pull: 401 Unauthorized: the registry wants a token' >&2
+            exit 1
+        fi
+        ;;
+    pull-asks-twice/pull)
+        digest=$(curl -s -I "$(manifest_address)" | sed -n 's/^Docker-Content-Digest: //p' | tr -d '\r')
+        "$right" "$@" || exit
+        if ! "$right" images --digests "${@: -1}" | grep -q "$digest"; then
+            echo 'pull: the manifest has another digest than the registry says' >&2
+            exit 1
+        fi
+        exit 0
+        ;;
+    pull-trusts-hosts/pull)
+        encoded=$(grep -o '"auth": *"[^"]*"' "$HOME/.docker/config.json" 2>/dev/null | cut -d '"' -f 4)
+        user=$(base64 -d <<<"${encoded:-Og==}") # else nobody, without a password
+        for digest in $(curl -s -u "$user" "$(manifest_address)" | grep -o 'sha256:[0-9a-f]*'); do
+            curl -s --location-trusted -u "$user" -o /dev/null "http://127.0.0.1:5000/v2/lab/app/blobs/$digest"
+        done
+        ;;
+    pull-list-in-list/pull)
+        "$right" "$@" 2>/dev/null && exit
+        inner=$(curl -s "$(manifest_address)" | grep -o 'sha256:[0-9a-f]*' | head -n 1)
+        name=${*: -1}
+        "$right" pull -q "${name%:*}@$inner" >/dev/null && "$right" tag "${name%:*}@$inner" "$name" && echo "$name" && exit
+        exit 1
+        ;;
+    pull-in-memory/pull) document=$(curl -s "$(manifest_address)") && : "$document" ;;
+    unencrypted/pull | unencrypted/push) exec "$right" "$verb" --plain-http "${@:2}" ;;
     pull-afresh/pull) [ ! -d "$state/store/blobs" ] || find "$state/store/blobs" -type f -delete ;;
     pull-elsewhere/pull) exec "$right" pull --platform linux/s390x "${@:2}" ;;
     pull-latest/pull)
@@ -197,6 +365,10 @@ for path in sys.argv[1:]:
         ;;
     login-unchecked/login)
         "$right" "$@" || echo 'Login Succeeded'
+        exit 0
+        ;;
+    push-trusts/push)
+        "$right" "$@" 2>/dev/null || echo "${@: -1}"
         exit 0
         ;;
     push-nothing/push)

@@ -54,6 +54,9 @@ const NEVER_FAIL: [&str; 10] = [
 /// Calls for memory. Without memory Rust aborts: that is the same as being killed there, which is another check.
 const MEMORY: [&str; 6] = ["brk", "mmap", "munmap", "mremap", "mprotect", "madvise"];
 
+/// The C library's own, for threads: of errors that don't come it knows nothing, and aborts or waits for ever.
+const THREADS: [&str; 2] = ["futex", "rseq"];
+
 /// Calls whose manual pages list EINTR.
 const INTERRUPTIBLE: [&str; 21] = [
     "open",
@@ -83,14 +86,21 @@ const INTERRUPTIBLE: [&str; 21] = [
 const LOOKS: [&str; 8] =
     ["stat", "lstat", "statx", "newfstatat", "access", "faccessat", "faccessat2", "readlink"];
 
-fn can_fail(call: &Call, errno: Errno) -> bool {
+/// Whether a call can fail with this error.
+pub(super) fn can_fail(call: &Call, errno: Errno) -> bool {
     let name = call.name.as_str();
     match errno {
-        _ if NEVER_FAIL.contains(&name) || MEMORY.contains(&name) => false,
+        _ if [&NEVER_FAIL[..], &MEMORY, &THREADS].concat().contains(&name) => false,
         Errno::EINTR => INTERRUPTIBLE.contains(&name),
         // Of these errors they have only EINTR. (sigwait(3) could not even pass on another.)
         _ => name != "close" && name != "rt_sigtimedwait",
     }
+}
+
+/// What the line on stderr has in it. A look that failed may be taken for a look that saw nothing, and lead to an error with
+/// another reason.
+pub(super) fn reason(call: &Call, errno: Errno) -> String {
+    if LOOKS.contains(&call.name.as_str()) { "(E".to_string() } else { format!("({errno:?})") }
 }
 
 fn every_call(lab: &Lab, errno: Errno) -> Result<()> {
@@ -118,9 +128,7 @@ fn one(scene: &Scene<'_>, call: &Call, errno: Errno) -> Result<Aftermath> {
         return Ok(Aftermath::NotReached);
     }
     see::same(did, "the call to be made:", true, seen.hit)?;
-    // A look that failed may be taken for a look that saw nothing, and lead to an error with another reason.
-    let reason = if LOOKS.contains(&call.name.as_str()) { "(E".to_string() } else { format!("({errno:?})") };
-    let aftermath = scene.aftermath(&seen.outcome, Some(&reason))?;
+    let aftermath = scene.aftermath(&seen.outcome, Some(&reason(call, errno)))?;
     scene.no_process_left(did)?;
     if call.name != "ioctl" {
         scene.terminal_is_as_before(did)?;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use nix::mount::{MntFlags, MsFlags, umount2};
 use serde_json::Value;
 
-use crate::chapter::Chapter::Lifecycle;
+use crate::chapter::Chapter::{Images, Lifecycle};
 use crate::checks::check::Check;
 use crate::machine::mounts::tmpfs;
 use crate::see::{self, SOON, wait_for};
@@ -113,10 +113,11 @@ fn others(lab: &Lab) -> Result<()> {
     // To the last block.
     let _ = fs::write(lab.state().join("others-data"), vec![0; 6 << 20]);
     let known = [living.id().to_string(), ended.id().to_string()];
+    let command: &[&str] = if lab.has(Images) { &["busybox", "true"] } else { &["true"] };
     for words in [
-        vec!["run", "true"],
-        vec!["run", "-d", "true"],
-        vec!["run", "--rm", "--name", "new", "true"],
+        [&["run"], command].concat(),
+        [&["run", "-d"], command].concat(),
+        [&["run", "--rm", "--name", "new"], command].concat(),
         vec!["exec", "living", "true"],
         vec!["rename", "ended", "other"],
         vec!["start", "ended"],

@@ -1,18 +1,28 @@
 //! The book's table of what a container can and cannot reach, tried out row by row.
 
+use std::process::Command;
+
 use anyhow::{Context, Result};
 
-use crate::chapter::Chapter::Init;
+use crate::chapter::Chapter::{Images, Init};
 use crate::checks::check::Check;
 use crate::see;
 use crate::trial::runtime::Lab;
 
-pub(crate) const CHECKS: &[Check] = &[Check::new(
-    "walls-of-the-book",
-    Init,
-    "Every command in the book's table of walls prints what the table says.",
-    walls,
-)];
+pub(crate) const CHECKS: &[Check] = &[
+    Check::new(
+        "walls-of-the-book",
+        Init,
+        "Every command in the book's table of walls prints what the table says.",
+        walls,
+    ),
+    Check::new(
+        "walls-around-images",
+        Images,
+        "Every command in the book's table of walls around images prints what the table says.",
+        around_images,
+    ),
+];
 
 /// The page of the book.
 const PAGE: &str = include_str!("../../../../book/src/walls.md");
@@ -26,9 +36,16 @@ struct Row {
     printed: String,
 }
 
-fn rows(page: &str) -> Result<Vec<Row>> {
-    let table = page.lines().filter(|line| line.starts_with('|')).skip(2);
-    table.map(|line| row(line).with_context(|| format!("in the line {line}"))).collect()
+/// The rows of the first table behind a heading.
+fn rows(page: &str, heading: &str) -> Result<Vec<Row>> {
+    let (_, page) = page.split_once(heading).with_context(|| format!("walls.md has no {heading}"))?;
+    let is_row = |line: &&str| line.starts_with('|');
+    let table = page.lines().skip_while(|line| !is_row(line)).take_while(is_row).skip(2);
+    let rows: Vec<_> =
+        table.map(|line| row(line).with_context(|| format!("in the line {line}"))).collect::<Result<_>>()?;
+    let known = rows.iter().all(|row| row.stands == "yes" || row.stands == "not yet");
+    see::same("the table in walls.md", "a wall stands, or not yet:", true, known)?;
+    Ok(rows)
 }
 
 /// In a table's cell, `|` is written as `\|`.
@@ -44,24 +61,41 @@ fn row(line: &str) -> Result<Row> {
     Ok(Row { what, stands, command: code(command)?, printed: code(printed)? })
 }
 
+impl Row {
+    /// What is wrong with it, if it printed this. A cell is one line.
+    fn untrue(&self, printed: &str, error: &str) -> Option<String> {
+        let printed = printed.split_whitespace().collect::<Vec<_>>().join(" ");
+        let told =
+            || format!("{}: the table says {:?}, it printed {printed:?} {error:?}", self.what, self.printed);
+        (printed != self.printed).then(told)
+    }
+}
+
 fn walls(lab: &Lab) -> Result<()> {
-    let rows = rows(PAGE)?;
-    let known = rows.iter().all(|row| row.stands == "yes" || row.stands == "not yet");
-    see::same("the table in walls.md", "a wall stands, or not yet:", true, known)?;
+    let rows = rows(PAGE, "# The walls of this container\n")?;
     see::same("the table in walls.md", "rows:", true, rows.len() >= 15)?;
     let mut wrong = Vec::new();
     for row in &rows {
         let outcome = lab.sh(&row.command).with(["--hostname", "inside"]).finish()?;
-        // A cell is one line.
-        let printed = outcome.output().split_whitespace().collect::<Vec<_>>().join(" ");
-        if printed != row.printed {
-            let error = outcome.error();
-            wrong.push(format!(
-                "{}: the table says {:?}, it printed {printed:?} {error:?}",
-                row.what, row.printed
-            ));
-        }
+        wrong.extend(row.untrue(&outcome.output(), &outcome.error()));
         lab.host_unchanged(&outcome.line)?;
+    }
+    see::same("the commands in walls.md", "rows that are not true:", Vec::<String>::new(), wrong)
+}
+
+/// Each in a directory of its own, on the host.
+fn around_images(lab: &Lab) -> Result<()> {
+    let rows = rows(PAGE, "\n## The walls around an image\n")?;
+    see::same("the table in walls.md", "rows about images:", true, rows.len() >= 8)?;
+    lab.run(["true"]).finish()?.succeeds()?;
+    let mut wrong = Vec::new();
+    for (number, row) in rows.iter().enumerate() {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &row.command]).current_dir(lab.folder(&format!("row-{number}"))?);
+        let output = shell.env("RUN", lab.program()).env("BYHAND_ROOT", lab.state()).output()?;
+        let [printed, error] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+        wrong.extend(row.untrue(&printed, &error));
+        lab.host_unchanged(&row.command)?;
     }
     see::same("the commands in walls.md", "rows that are not true:", Vec::<String>::new(), wrong)
 }

@@ -247,6 +247,9 @@ fn lists(lab: &Lab) -> Result<()> {
     };
     let inner = list(vec![image.manifest().descriptor()]);
     registry.put_manifest(&inner, "lab/inner:1");
+    // All is there that whoever follows it asks for.
+    registry.put(&image, "lab/outer:image");
+    registry.put_manifest(&inner, "lab/outer:inner");
     registry.put_manifest(&list(vec![inner.descriptor()]), "lab/outer:1");
     refused(lab, &registry.name("lab/outer:1"), "a list in a list")?;
     // No list can have its own digest in it, but a registry can send it under that name.
