@@ -102,7 +102,10 @@ impl Groups {
     /// Kills all of them, frozen or not. They may be dying still when this returns.
     pub fn kill(&self) -> Result<()> {
         let (path, version) = self.freezer()?;
-        freezer::kill_all(path, version)
+        match freezer::kill_all(path, version) {
+            Err(_) if !path.is_dir() => Ok(()), // they have just ended, and somebody has taken it away
+            killed => killed,
+        }
     }
 
     /// Its processes, by their numbers on the host.

@@ -1,4 +1,4 @@
-//! Files on their way out, as a tar stream: tar(5), lstat(2), open(2).
+//! Files on their way out, as a tar stream: tar(5), lstat(2), open(2), fgetxattr(2).
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
@@ -8,30 +8,51 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use log::{debug, warn};
+use nix::errno::Errno;
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use nix::sys::stat::{major, minor};
 use nix::sys::statfs::{
     CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, statfs,
 };
 use tar::{Builder, EntryType, Header};
+use xattr::FileExt;
 
 /// File systems in which the kernel tells of itself.
 const KERNELS_OWN: [FsType; 4] = [PROC_SUPER_MAGIC, SYSFS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC];
 
+/// The extended attribute that goes along, as with Docker, and no other: what a program may do that its user may not.
+pub const CAPABILITIES: &str = "security.capability";
+
+/// What it's called in a tar stream. Its value is bytes there.
+pub const IN_TAR: &str = "SCHILY.xattr.security.capability";
+
+/// And where we read it ourselves, with two digits for each byte: our reader takes a newline for a value's end.
+pub const IN_DIGITS: &str = "BYHAND.security.capability";
+
+/// Who is to read a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// This program.
+    Ours,
+    /// Any that knows tar.
+    Any,
+}
+
 /// A tar stream that is being written.
 struct Packing<W: Write> {
     tar: Builder<W>,
+    reader: Reader,
     /// The first name of each file that has several.
     names: HashMap<(u64, u64), PathBuf>,
 }
 
 /// Writes what is at `path`, and all that is in it, to `out`, under the name `name`. A link is written as a link, unless
 /// `follow` says that what it leads to is meant; those further down always are.
-pub fn pack(path: &Path, name: &Path, follow: bool, out: impl Write) -> Result<()> {
+pub fn pack(path: &Path, name: &Path, follow: bool, reader: Reader, out: impl Write) -> Result<()> {
     let path = if follow { path.canonicalize() } else { Ok(path.to_path_buf()) };
     let path = path.and_then(|path| path.symlink_metadata().map(|_| path));
     let path = path.context("there is nothing to copy")?;
-    let mut packing = Packing { tar: Builder::new(out), names: HashMap::new() };
+    let mut packing = Packing { tar: Builder::new(out), reader, names: HashMap::new() };
     packing.add(&path, name)?;
     packing.tar.finish().context("writing the end of the tar stream")
 }
@@ -91,11 +112,29 @@ impl<W: Write> Packing<W> {
             }
             self.names.insert(identity, name.to_path_buf());
         }
+        self.add_capabilities(&file).with_context(|| writing(path))?;
         let mut header = header(&data, EntryType::Regular);
         header.set_size(data.len());
         // It has the length that was promised, also if somebody writes to it meanwhile.
         let content = file.chain(repeat(0)).take(data.len());
         self.tar.append_data(&mut header, name, content).with_context(|| writing(path))
+    }
+
+    /// They stand before the entry of the file that has them.
+    fn add_capabilities(&mut self, file: &File) -> Result<()> {
+        let value = match file.get_xattr(CAPABILITIES) {
+            // A file system that knows no attributes.
+            Err(error) if error.raw_os_error() == Some(Errno::ENOTSUP as i32) => None,
+            value => value.with_context(|| format!("reading the attribute {CAPABILITIES}"))?,
+        };
+        let Some(value) = value else { return Ok(()) };
+        let (key, value) = match self.reader {
+            Reader::Any => (IN_TAR, value),
+            Reader::Ours => {
+                (IN_DIGITS, value.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect())
+            }
+        };
+        Ok(self.tar.append_pax_extensions([(key, &*value)])?)
     }
 
     fn add_special(&mut self, path: &Path, name: &Path, data: &Metadata) -> Result<()> {

@@ -72,10 +72,7 @@ fn kill(record: &Record) -> Result<()> {
     match Process1::of(record)? {
         Some(process1) => process1.send(SIGKILL)?,
         // Whatever has become of the fact: its cgroup has its name, and nobody else is in there.
-        None if groups.can_freeze() => match groups.kill() {
-            Err(_) if !groups.can_freeze() => {} // it has just ended
-            killed => killed?,
-        },
+        None if groups.can_freeze() => groups.kill()?,
         None => {}
     }
     if groups::is_frozen(record.id())? { groups.thaw() } else { Ok(()) } // in version 1 what is frozen doesn't even die

@@ -1,4 +1,4 @@
-//! Files on their way in, from a tar stream: tar(5), and what cp(1) does with a target that is there.
+//! Files on their way in, from a tar stream: tar(5), fsetxattr(2), and what cp(1) does with a target that is there.
 
 use std::fs::{self, DirBuilder, File, FileTimes, Permissions};
 use std::io::{self, ErrorKind, Read};
@@ -12,6 +12,9 @@ use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, makedev, mknod, utimensat};
 use nix::sys::time::TimeSpec;
 use tar::{Archive, Entry, EntryType};
+use xattr::FileExt;
+
+use crate::pack::{CAPABILITIES, IN_DIGITS, IN_TAR};
 
 /// Who owns what is unpacked.
 #[derive(Debug, Clone, Copy)]
@@ -114,6 +117,7 @@ impl Unpacking {
         let kind = entry.header().entry_type();
         let link = entry.link_name()?.map(|link| link.into_owned());
         let (mode, seconds) = (entry.header().mode()? & 0o7777, entry.header().mtime()?);
+        let capabilities = capabilities(entry)?;
         let (user, group) = match self.owner {
             Owner::Same => (entry.header().uid()? as u32, entry.header().gid()? as u32),
             Owner::New(user, group) => (user, group),
@@ -139,6 +143,10 @@ impl Unpacking {
                 io::copy(entry, &mut file)?;
                 lchown(path, Some(user), Some(group))?;
                 file.set_permissions(Permissions::from_mode(mode))?; // after chown(2), which takes set-user-ID away
+                if let Some(value) = capabilities {
+                    file.set_xattr(CAPABILITIES, &value)
+                        .with_context(|| format!("setting the attribute {CAPABILITIES}"))?;
+                }
                 return Ok(file.set_times(FileTimes::new().set_modified(time(seconds)))?);
             }
             other => {
@@ -160,6 +168,25 @@ impl Unpacking {
     fn finish(self) -> Result<()> {
         self.directories.iter().rev().try_for_each(|(path, seconds)| set_time(path, *seconds))
     }
+}
+
+/// What stands before an entry of its file's capabilities. Of a stream of somebody else's, records with a newline in their
+/// values can't be read, and are passed over.
+fn capabilities<R: Read>(entry: &mut Entry<'_, R>) -> Result<Option<Vec<u8>>> {
+    let Some(records) = entry.pax_extensions()? else { return Ok(None) };
+    for record in records.flatten() {
+        match record.key() {
+            Ok(IN_TAR) => return Ok(Some(record.value_bytes().to_vec())),
+            Ok(IN_DIGITS) => return bytes_of(record.value()?).map(Some),
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+fn bytes_of(digits: &str) -> Result<Vec<u8>> {
+    let byte = |at: usize| digits.get(at..at + 2).and_then(|two| u8::from_str_radix(two, 16).ok());
+    (0..digits.len()).step_by(2).map(|at| byte(at).context("an attribute is no hexadecimal number")).collect()
 }
 
 /// A directory that is there stays, with what is in it.

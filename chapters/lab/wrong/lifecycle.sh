@@ -327,6 +327,10 @@ case $defect/$verb in
         done
         ;;
 
+    cp-incapable/cp) # the mode, and no attribute
+        without -a "${@:2}"
+        exec cp -r --preserve=mode "$(on_host "${words[0]}")" "$(on_host "${words[1]}")"
+        ;;
     cp-naive/cp)
         without -a "${@:2}"
         exec cp -a "$(on_host "${words[0]}")" "$(on_host "${words[1]}")"

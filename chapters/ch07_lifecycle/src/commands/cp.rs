@@ -13,7 +13,7 @@ use nix::unistd::{getgid, getuid};
 use crate::common::Common;
 use crate::confined::{self, Ends, Root};
 use crate::find;
-use crate::pack::pack;
+use crate::pack::{Reader, pack};
 use crate::unpack::{Owner, Target, unpack_copy, unpack_stream};
 
 /// What `cp` is asked for.
@@ -65,7 +65,7 @@ pub fn cp(args: &Args) -> Result<u8> {
             ensure!(!stdout().is_terminal(), "a tar stream is to be written to stdout, which is a terminal");
             let (root, path) = from.open(&state, false)?;
             let (name, follow) = (name_of(&path), args.follow_link || ends_with_slash(&args.from));
-            let work = || packed(&path, &name, follow, stdout().lock());
+            let work = || packed(&path, &name, follow, Reader::Any, stdout().lock());
             let mut child = confined::spawn(&root, Ends::default(), work)?;
             Ok(confined::wait(&mut child)?.min(1))
         }
@@ -95,7 +95,8 @@ fn copy(args: &Args, state: &Path, from: &Side<'_>, to: &Side<'_>) -> Result<u8>
     let follow = args.follow_link || ends_with_slash(&args.from);
     let (reader, writer) = io::pipe().context("making a pipe")?;
     let ends = Ends { stdout: Some(writer), ..Ends::default() };
-    let mut packer = confined::spawn(&from_root, ends, || packed(&source, &name, follow, stdout().lock()))?;
+    let work = || packed(&source, &name, follow, Reader::Ours, stdout().lock());
+    let mut packer = confined::spawn(&from_root, ends, work)?;
     let ends = Ends { stdin: Some(reader), ..Ends::default() };
     let work = || unpack_copy(BufReader::new(stdin().lock()), &target, owner);
     let mut unpacker = confined::spawn(&to_root, ends, work)?;
@@ -103,10 +104,10 @@ fn copy(args: &Args, state: &Path, from: &Side<'_>, to: &Side<'_>) -> Result<u8>
     Ok(unpacked.max(packed).min(1))
 }
 
-fn packed(path: &Path, name: &Path, follow: bool, out: impl Write) -> Result<()> {
+fn packed(path: &Path, name: &Path, follow: bool, reader: Reader, out: impl Write) -> Result<()> {
     let mut out = BufWriter::with_capacity(64 * 1024, out);
-    let packed =
-        pack(path, name, follow, &mut out).and_then(|()| out.flush().context("writing the tar stream"));
+    let packed = pack(path, name, follow, reader, &mut out)
+        .and_then(|()| out.flush().context("writing the tar stream"));
     let cause = packed.as_ref().err().and_then(|error| error.root_cause().downcast_ref::<io::Error>());
     if cause.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) {
         std::process::exit(1); // who should have read it on has said why not

@@ -3,7 +3,7 @@
 mod attach;
 mod background;
 mod control;
-mod copying;
+pub(crate) mod copying;
 mod damage;
 mod ending;
 mod inside;

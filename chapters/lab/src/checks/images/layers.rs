@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -13,6 +12,7 @@ use super::store::bytes;
 use super::{load, text};
 use crate::chapter::Chapter::Images;
 use crate::checks::check::Check;
+use crate::checks::lifecycle::copying::attribute;
 use crate::machine::snapshot::Snapshot;
 use crate::see::{self, cannot_run};
 use crate::trial::oci::{Blob, Entry, Image, busybox, tar_of};
@@ -246,20 +246,6 @@ fn kinds(lab: &Lab) -> Result<()> {
         script,
         "/pipe fifo 620 0:0 0:0\n/null character special file 666 5:6 1:3\n/disk block special file 600 0:0 7:12c\n0\n",
     )
-}
-
-/// An extended attribute, as the kernel has it.
-fn attribute(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
-    use nix::libc;
-    use std::ffi::CString;
-    use std::os::unix::ffi::OsStrExt;
-    let (path, name) = (CString::new(path.as_os_str().as_bytes())?, CString::new(name)?);
-    let mut value = vec![0; 1024];
-    // SAFETY: the kernel reads two strings that end with 0, and writes no more than the buffer's length.
-    let length =
-        unsafe { libc::lgetxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
-    value.truncate(usize::try_from(length).unwrap_or_default());
-    Ok((length >= 0).then_some(value))
 }
 
 fn xattrs(lab: &Lab) -> Result<()> {

@@ -1,11 +1,15 @@
 //! `cp`: files in and out, and nothing else of the host's.
 
+use std::ffi::CString;
 use std::fs::{self, Permissions};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::libc;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
@@ -33,6 +37,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Lifecycle,
         "cp makes of the target what Docker makes of it: a new name, a place in a directory, or an error.",
         targets,
+    ),
+    Check::new(
+        "cp-capabilities",
+        Lifecycle,
+        "A file's capabilities come along with cp, in and out, and in a tar stream.",
+        capabilities,
     ),
     Check::new("cp-stream", Lifecycle, "cp - reads a tar stream, and cp ... - writes one.", streams),
     Check::new(
@@ -187,6 +197,76 @@ fn targets(lab: &Lab) -> Result<()> {
     lab.refuses("cp", [&file, "nobody:/tmp"], "nobody")?;
     lab.call("cp", [file.as_str(), directory]).finish()?.refuses(&[1])?;
     lab.call("cp", [to("/tmp"), to("/root")]).finish()?.refuses(&[1]).map(drop)
+}
+
+/// An extended attribute, as the kernel has it.
+pub(crate) fn attribute(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
+    let (path, name) = (CString::new(path.as_os_str().as_bytes())?, CString::new(name)?);
+    let mut value = vec![0; 1024];
+    // SAFETY: the kernel reads two strings that end with 0, and writes no more than the buffer's length.
+    let length =
+        unsafe { libc::lgetxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
+    value.truncate(usize::try_from(length).unwrap_or_default());
+    Ok((length >= 0).then_some(value))
+}
+
+/// Gives a file an extended attribute.
+fn set_attribute(path: &Path, name: &str, value: &[u8]) -> Result<()> {
+    let (file, name) = (CString::new(path.as_os_str().as_bytes())?, CString::new(name)?);
+    // SAFETY: the kernel reads two strings that end with 0, and a value of this length.
+    let set = unsafe { libc::lsetxattr(file.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+    Errno::result(set).with_context(|| format!("giving {} an attribute", path.display())).map(drop)
+}
+
+fn capabilities(lab: &Lab) -> Result<()> {
+    const NAME: &str = "security.capability";
+    // Version 2, permitted and effective, see capabilities(7). The first is cap_net_bind_service; the second cap_dac_override
+    // and cap_fowner, whose byte is that of a newline.
+    let stream = lab.path("tar");
+    for permitted in [[0, 4], [10, 0]] {
+        let mut value = vec![0; 20];
+        value[..6].copy_from_slice(&[1, 0, 0, 2, permitted[0], permitted[1]]);
+        let one = sleeper(lab)?;
+        let (file, root) = (lab.path("able"), one.process()?.file("root"));
+        fs::write(&file, "x")?;
+        set_attribute(&file, NAME, &value)?;
+        let has = |did: &str, path: &Path| {
+            see::same(
+                did,
+                &format!("{NAME} of {}:", path.display()),
+                Some(value.clone()),
+                attribute(path, NAME)?,
+            )
+        };
+        for option in [None, Some("-a")] {
+            let inside = format!("{}:/able", one.id());
+            let words: Vec<_> = option.into_iter().chain([text(&file)?, &inside]).collect();
+            copies(lab, &words)?;
+            has("cp to :/able", &root.join("able"))?;
+            let back = lab.path("back");
+            let words: Vec<_> = option.into_iter().chain([inside.as_str(), text(&back)?]).collect();
+            copies(lab, &words)?;
+            has("cp from :/able", &back)?;
+        }
+        let outcome = lab.call("cp", [&format!("{}:/able", one.id()), "-"]).finish()?;
+        outcome.succeeds()?;
+        let folder = lab.folder("unpacked")?;
+        fs::write(&stream, &outcome.stdout)?;
+        let tar = ["-C", text(&folder)?, "-x", "--xattrs", "--xattrs-include=*", "-f", text(&stream)?];
+        let tar = Command::new("tar").args(tar).status().context("tar")?;
+        see::same(&outcome.line, "tar -x to take it:", true, tar.success())?;
+        has(&outcome.line, &folder.join("able"))?;
+    }
+    // A stream of somebody else's.
+    let (one, value) = (sleeper(lab)?, attribute(&lab.path("back"), NAME)?.unwrap_or_default());
+    let value: Vec<_> = value.iter().map(|byte| if *byte == 10 { 8 } else { *byte }).collect();
+    set_attribute(&lab.path("able"), NAME, &value)?;
+    let here = lab.path("");
+    let tar = ["-C", text(&here)?, "-c", "--xattrs", "--xattrs-include=*", "able"];
+    let tar = Command::new("tar").args(tar).output().context("tar")?;
+    lab.call("cp", ["-", &format!("{}:/tmp", one.id())]).input(tar.stdout).finish()?.succeeds()?;
+    let seen = attribute(&one.process()?.file("root/tmp/able"), NAME)?;
+    see::same("cp - of a stream of GNU tar", &format!("{NAME}:"), Some(value), seen)
 }
 
 fn streams(lab: &Lab) -> Result<()> {
