@@ -258,7 +258,7 @@ case $defect/$verb in
         fi
         ;;
     start-patient/start) # whoever has the lock will be done with it, some day
-        if running "${@: -1}" && [ "$(fact "${@: -1}" Pid)" = 0 ]; then sleep 30; fi
+        if running "${@: -1}" && [ "$(fact "${@: -1}" Pid)" = 0 ]; then sleep 22; fi
         ;;
     start-empty/start) # what it wrote is gone
         id=$(fact "${@: -1}" Id)
