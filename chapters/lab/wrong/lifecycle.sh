@@ -266,7 +266,7 @@ case $defect/$verb in
         [ -z "$id" ] || sed -i 's/--read-only\x00//' "$state/records/$id/arguments"
         ;;
     start-patient/start) # whoever has the lock will be done with it, some day
-        if running "${@: -1}" && [ "$(fact "${@: -1}" Pid)" = 0 ]; then sleep 30; fi
+        if running "${@: -1}" && [ "$(fact "${@: -1}" Pid)" = 0 ]; then sleep 22; fi
         ;;
     start-empty/start) # what it wrote is gone
         id=$(fact "${@: -1}" Id)
