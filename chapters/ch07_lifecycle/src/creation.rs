@@ -35,7 +35,7 @@ pub fn create(plan: &Plan) -> Result<Record> {
         facts::write(&path_to(&lock), name, bytes)
             .with_context(|| format!("writing {}", directory.join(name).display()))
     };
-    lowers::write(&directory, &plan.lowers)?;
+    write(lowers::FACT, &lowers::fact(&plan.lowers))?;
     plan.facts.iter().try_for_each(|(name, bytes)| write(name, bytes))?;
     write("created", format!("{}\n", time::now()).as_bytes())?;
     write("keeper", format!("{}\n", process::id()).as_bytes())?;

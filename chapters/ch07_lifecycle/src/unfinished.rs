@@ -19,13 +19,14 @@ use crate::record::{Record, records};
 
 /// All that we make in a record, so all that we remove there: the facts, which are written under another name first, and
 /// the rest.
-const FACTS: [&str; 18] = [
+const FACTS: [&str; 19] = [
     "arguments",
     "directory",
     "entrypoint",
     "environment",
     "image",
     "image-id",
+    "lowers",
     "name",
     "created",
     "keeper",
@@ -39,7 +40,7 @@ const FACTS: [&str; 18] = [
     "remove",
     "attach",
 ];
-const THE_REST: [&str; 5] = ["log", "log.1", "lower", "upper", "work"];
+const THE_REST: [&str; 4] = ["log", "log.1", "upper", "work"];
 
 /// Makes an empty record, which has no place yet. Its lock is held as long as the file is open.
 pub fn make(state_directory: &Path, id: &str) -> Result<(PathBuf, File)> {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use ch02_cgroups::lock;
 use ch03_pivot_root::removal;
+use ch07_lifecycle::lowers;
 use ch07_lifecycle::record::{self, Record};
 use log::debug;
 
@@ -42,9 +43,8 @@ impl InUse {
             }
         }
         for record in record::unsorted(state_directory)? {
-            for lower in entries(&record.path("lower"))? {
-                let to = fs::read_link(&lower).with_context(|| format!("reading {}", lower.display()))?;
-                used.layers.extend(to.file_name().map(|name| name.to_string_lossy().into_owned()));
+            for lower in lowers::told(&record)? {
+                used.layers.extend(lower.file_name().map(|name| name.to_string_lossy().into_owned()));
             }
             let image = record.read("image-id")?.and_then(|text| text.parse().ok());
             if let Some(image) = image {

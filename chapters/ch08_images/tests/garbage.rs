@@ -5,14 +5,15 @@
 mod made;
 
 use std::fs::{self, create_dir_all};
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use ch08_images::digest::Digest;
 use ch08_images::garbage::{InUse, Needed};
 use ch08_images::image::Image;
 use ch08_images::layers::chain_ids;
 use ch08_images::store::Store;
+use ch07_lifecycle::lowers;
 use made::image;
 
 /// The paths of all that is in a directory, in their order.
@@ -51,8 +52,8 @@ fn what_a_container_lies_upon_stays() {
     let (store, one, _) = with_layers(state.path());
     let below = store.path("layers").join(chain_ids(&one.config.rootfs.diff_ids)[0].hex());
     let record = state.path().join("records/0123456789ab");
-    create_dir_all(record.join("lower")).unwrap();
-    symlink(&below, record.join("lower/0")).unwrap();
+    create_dir_all(&record).unwrap();
+    fs::write(record.join(lowers::FACT), lowers::fact(slice::from_ref(&below))).unwrap();
     fs::write(record.join("image-id"), format!("{}\n", one.digest)).unwrap();
     let used = InUse::of(state.path()).unwrap();
     assert_eq!(used.images.keys().collect::<Vec<_>>(), [&one.digest]);
