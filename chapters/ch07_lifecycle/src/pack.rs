@@ -1,6 +1,6 @@
 //! Files on their way out, as a tar stream: tar(5), lstat(2), open(2), fgetxattr(2).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io::{ErrorKind, Read, Write, repeat};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -43,7 +43,7 @@ struct Packing<W: Write> {
     tar: Builder<W>,
     reader: Reader,
     /// The first name of each file that has several.
-    names: HashMap<(u64, u64), PathBuf>,
+    names: BTreeMap<(u64, u64), PathBuf>,
 }
 
 /// Writes what is at `path`, and all that is in it, to `out`, under the name `name`. A link is written as a link, unless
@@ -52,7 +52,7 @@ pub fn pack(path: &Path, name: &Path, follow: bool, reader: Reader, out: impl Wr
     let path = if follow { path.canonicalize() } else { Ok(path.to_path_buf()) };
     let path = path.and_then(|path| path.symlink_metadata().map(|_| path));
     let path = path.context("there is nothing to copy")?;
-    let mut packing = Packing { tar: Builder::new(out), reader, names: HashMap::new() };
+    let mut packing = Packing { tar: Builder::new(out), reader, names: BTreeMap::new() };
     packing.add(&path, name)?;
     packing.tar.finish().context("writing the end of the tar stream")
 }

@@ -3,7 +3,7 @@
 //! The same directory makes the same stream, byte for byte, so that it has the same digest: names are sorted, and nothing in
 //! the stream says when or where it was made.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write, empty, repeat};
@@ -32,7 +32,7 @@ const NOT_ITSELF: [&str; 3] =
 /// stream that it had when it was opened.
 pub fn pack(directory: &Path, to: impl Write) -> Result<()> {
     let top = open_directory(directory).with_context(|| format!("opening {}", directory.display()))?;
-    let mut packing = Packing { tar: Builder::new(to), names: HashMap::new() };
+    let mut packing = Packing { tar: Builder::new(to), names: BTreeMap::new() };
     packing.add_all_in(&top, Path::new(""))?;
     packing.tar.finish().context("writing the end of the tar stream")
 }
@@ -40,7 +40,7 @@ pub fn pack(directory: &Path, to: impl Write) -> Result<()> {
 struct Packing<W: Write> {
     tar: Builder<W>,
     /// The first name of each file that has several.
-    names: HashMap<(u64, u64), PathBuf>,
+    names: BTreeMap<(u64, u64), PathBuf>,
 }
 
 impl<W: Write> Packing<W> {
