@@ -8,12 +8,12 @@ use std::fs::{self, create_dir_all};
 use std::path::{Path, PathBuf};
 use std::slice;
 
+use ch07_lifecycle::lowers;
 use ch08_images::digest::Digest;
 use ch08_images::garbage::{InUse, Needed};
 use ch08_images::image::Image;
 use ch08_images::layers::chain_ids;
 use ch08_images::store::Store;
-use ch07_lifecycle::lowers;
 use made::image;
 
 /// The paths of all that is in a directory, in their order.
