@@ -161,7 +161,7 @@ fn top(lab: &Lab) -> Result<()> {
 }
 
 fn stats(lab: &Lab) -> Result<()> {
-    let hungry = "x=$(head -c 30000000 /dev/zero | tr '\\0' x); while :; do :; done";
+    let hungry = "x=$(head -c 8000000 /dev/zero | tr '\\0' x); while :; do :; done";
     let busy = lab.kept(["sh", "-c", hungry]).with(["-m", "200m"]).detach()?;
     let idle = lab.kept(["sleep", "1000"]).detach()?;
     let full = || {
@@ -189,7 +189,7 @@ fn stats(lab: &Lab) -> Result<()> {
             && row(&idle).is_some_and(|row| holds(&row, 0.0, 1.0, "GiB", "iB / "));
         Ok(right.then_some(()))
     };
-    if wait_for(SOON, full)?.is_none() {
+    if wait_for(SOON * 3 / 2, full)?.is_none() {
         let outcome = lab.call("stats", ["--no-stream"]).finish()?;
         return Err(
             outcome.differs("5 to 110 % of a CPU, some MiB of 200 and 1 thread; and a row of nearly nothing")
