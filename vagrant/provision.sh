@@ -144,7 +144,7 @@ cat <<'TEXT'
 
   You are in the repository, and all is built. A first container:
 
-      cargo run --bin $(basename "${chapters[-1]}") -- run -ti sh
+      cargo run --bin $(basename "${chapters[-1]}") -- run -ti busybox sh
 
   What this machine can run:    cargo lab doctor
   The first chapter's story:    less chapters/$(basename "${chapters[0]}")/src/main.rs
