@@ -23,6 +23,7 @@ use ch06_init::filesystems;
 use log::debug;
 use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{chdir, dup2_stdin, dup2_stdout, fchdir};
 
@@ -70,13 +71,17 @@ pub fn spawn(root: &Root, ends: Ends, work: impl Fn() -> Result<()>) -> Result<C
     Ok(child)
 }
 
-/// Waits for its end. Why it failed, it has said itself.
+/// Waits for its end. Why it failed, it has said itself, unless it was killed.
 pub fn wait(child: &mut Child) -> Result<u8> {
     loop {
         let ended = waitid(Id::Pid(child.pid()), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
         ended.with_context(|| format!("waiting for process {}", child.pid()))?;
         if let Some(status) = child.reap()? {
-            return Ok(status);
+            let signal = status.checked_sub(128).map(|number| Signal::try_from(i32::from(number)));
+            return match signal {
+                Some(Ok(signal)) => bail!("a process that copies was killed by {signal}"),
+                _ => Ok(status),
+            };
         }
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::exit;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use ch01_run::messages;
 use log::debug;
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -76,7 +76,11 @@ fn at_once(words: &[OsString], one: impl Fn(&OsStr) -> Result<()>) -> Result<u8>
     for (child, word) in children {
         match waitpid(child, None).context("waiting for a process of ours")? {
             WaitStatus::Exited(_, 0) => output::print_line(&word.to_string_lossy())?,
-            _ => status = 1,
+            WaitStatus::Signaled(_, signal, _) => {
+                messages::fail(&anyhow!("{}: {signal} ended the process that was to do it", word.display()));
+                status = 1;
+            }
+            _ => status = 1, // it has said why
         }
     }
     Ok(status)
