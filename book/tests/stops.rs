@@ -13,6 +13,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -52,9 +53,10 @@ fn at_a_place<T>(places: usize, what: impl FnOnce(&Path) -> T) -> Result<T, Fail
     let free = FREE.get_or_init(|| prepare().map_err(|error| format!("{error:#}"))).as_ref()?;
     let free = || free.lock().unwrap_or_else(PoisonError::into_inner);
     let number = free().pop().ok_or("more chapters at a time than places for them")?;
-    let done = what(&learner::place(number).unwrap());
+    // The place is free again after a panic, too: else the next chapter's complaint would hide this one's.
+    let done = panic::catch_unwind(AssertUnwindSafe(|| what(&learner::place(number).unwrap())));
     free().push(number);
-    Ok(done)
+    Ok(done.unwrap_or_else(|panic| panic::resume_unwind(panic)))
 }
 
 /// What is wrong with the changes of *Break it* to a chapter, in the crate of someone who has typed it:

@@ -33,7 +33,7 @@ printf '[storage]\ndriver = "overlay"\ngraphroot = "%s"\nrunroot = "/run/storage
 echo 'unqualified-search-registries = []' > registries.conf
 
 ours() { "$OURS" "$@"; }
-same() { [ "$2" = "$3" ] || { printf '%s: expected %s, and got %s\n' "$@" >&2 && exit 1; }; }
+same() { [ -n "$2" ] && [ "$2" = "$3" ] || { printf '%s: expected %s, and got %s\n' "$@" >&2 && exit 1; }; }
 # An image's manifest, by its digest: in our store, in theirs, and in an archive or a directory.
 digest() { ours images --format json "$1" | grep -o 'sha256:[0-9a-f]*' | head -n 1; }
 theirs() { podman "${@:2}" image inspect --format '{{.Digest}}' "$1"; }

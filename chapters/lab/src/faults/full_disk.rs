@@ -37,18 +37,24 @@ pub(crate) const CHECKS: &[Check] = &[
 /// More than there is room for, in lines. The image takes some two megabytes.
 const FILL: &str = "yes a-line-that-needs-some-room-on-the-disk | head -c 8000000";
 
-/// Works with a state directory that is a file system of its own.
-fn on_a_small_disk(lab: &Lab, work: fn(&Lab) -> Result<()>) -> Result<()> {
+/// Works with a state directory that is a file system of its own, of this size.
+pub(super) fn on_a_disk_of(lab: &Lab, size: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     fs::create_dir(lab.state())?;
-    tmpfs(&lab.state(), MsFlags::empty(), "size=6m,mode=700")?;
+    tmpfs(&lab.state(), MsFlags::empty(), &format!("size={size},mode=700"))?;
     lab.arranged()?;
-    lab.run(["true"]).finish()?.succeeds()?;
-    let worked = work(lab);
+    let worked = work();
     let left = lab.containers();
     umount2(&lab.state(), MntFlags::MNT_DETACH)?;
     lab.arranged()?;
     worked?;
     see::same("rm", "what is left:", Vec::new(), left)
+}
+
+fn on_a_small_disk(lab: &Lab, work: fn(&Lab) -> Result<()>) -> Result<()> {
+    on_a_disk_of(lab, "6m", || {
+        lab.run(["true"]).finish()?.succeeds()?;
+        work(lab)
+    })
 }
 
 /// What the log has of the lines that filled the disk: whole ones, and a part of one at most.

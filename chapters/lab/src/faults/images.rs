@@ -8,17 +8,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::statvfs::statvfs;
 use serde_json::Value;
 
 use super::calls::{self, Call, all_right, part_of, some_of_each};
 use super::fail::{can_fail, reason};
+use super::full_disk::on_a_disk_of;
 use super::own_cgroups::same_paths;
-use super::tracer::{self, Seen, What};
+use super::tracer::What::{self, Fails, Kills};
+use super::tracer::{self, Seen};
 use crate::chapter::Chapter::Images;
 use crate::checks::check::Check;
-use crate::machine::mounts::tmpfs;
 use crate::machine::snapshot::Snapshot;
 use crate::see;
 use crate::trial::kept::Kept;
@@ -33,7 +33,7 @@ pub(crate) const CHECKS: &[Check] = &[
         "pull-killed-anywhere",
         Images,
         "Killed before any of its system calls, pull leaves every image whole or not there, and the next pull brings it.",
-        |lab| sweep(lab, pull, &[Kill]),
+        |lab| sweep(lab, pull, &[Kills]),
     ),
     Check::new(
         "pull-call-fails",
@@ -45,7 +45,7 @@ pub(crate) const CHECKS: &[Check] = &[
         "load-killed-anywhere",
         Images,
         "Killed before any of its system calls, load leaves every image whole or not there, and the next load brings it.",
-        |lab| sweep(lab, load, &[Kill]),
+        |lab| sweep(lab, load, &[Kills]),
     ),
     Check::new(
         "load-call-fails",
@@ -57,7 +57,7 @@ pub(crate) const CHECKS: &[Check] = &[
         "commit-killed-anywhere",
         Images,
         "Killed before any of its system calls, commit leaves every image whole or not there, and a container that can go on.",
-        |lab| sweep(lab, commit, &[Kill]),
+        |lab| sweep(lab, commit, &[Kills]),
     ),
     Check::new(
         "commit-call-fails",
@@ -69,7 +69,7 @@ pub(crate) const CHECKS: &[Check] = &[
         "rmi-killed-anywhere",
         Images,
         "Killed before any of its system calls, rmi leaves every image whole or not there, and prune takes the rest away.",
-        |lab| sweep(lab, rmi, &[Kill]),
+        |lab| sweep(lab, rmi, &[Kills]),
     ),
     Check::new(
         "rmi-call-fails",
@@ -91,17 +91,8 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
 ];
 
-use Blow::{Failure, Kill};
-
-/// What happens to a call.
-#[derive(Debug, Clone, Copy)]
-enum Blow {
-    Kill,
-    Failure(Errno),
-}
-
 /// A call fails with one of these: the next call with the next, or each would cost three times as much.
-const FAILURES: &[Blow] = &[Failure(Errno::EPERM), Failure(Errno::ENOSPC), Failure(Errno::EINTR)];
+const FAILURES: &[What] = &[Fails(Errno::EPERM), Fails(Errno::ENOSPC), Fails(Errno::EINTR)];
 
 /// Of calls of one name, so many at most, the first and the last: each costs some six commands.
 const MOST: usize = 2;
@@ -199,7 +190,16 @@ impl<'a> Story<'a> {
         if self.removes { load_new(self.lab) } else { Ok(()) }
     }
 
-    /// Tries it once with nothing wrong, so that what is made only once is there. Returns its calls.
+    /// Does it with nothing wrong, so that what is made only once is there.
+    fn once(&mut self) -> Result<()> {
+        self.prepare()?;
+        let outcome = self.run()?.finish()?;
+        outcome.succeeds()?;
+        self.again_and_away(&outcome)?;
+        self.settle()
+    }
+
+    /// Returns its calls, with nothing wrong.
     fn look(&mut self) -> Result<Vec<Call>> {
         let mut calls = Vec::new();
         for _ in 0..2 {
@@ -287,20 +287,16 @@ impl<'a> Story<'a> {
     }
 
     /// The command with a blow at this call. Returns whether it got there.
-    fn one(&self, call: &Call, blow: Blow) -> Result<bool> {
+    fn one(&self, call: &Call, blow: What) -> Result<bool> {
         self.prepare()?;
-        let what = match blow {
-            Kill => What::Kills,
-            Failure(errno) => What::Fails(errno),
-        };
         let Seen { outcome, hit, .. } =
-            tracer::carry_out(self.run()?, Some(call.fault(what)), false, &|| {})?;
+            tracer::carry_out(self.run()?, Some(call.fault(blow)), false, &|| {})?;
         match blow {
-            Kill => see::same(&outcome.line, "its exit status", None, outcome.status.code().filter(|_| hit))?,
-            Failure(errno) if !outcome.status.success() => {
+            Fails(errno) if !outcome.status.success() => {
                 refused(&outcome)?.mentions(&reason(call, errno))?;
             }
-            Failure(_) => drop(outcome.succeeds()?),
+            Fails(_) => drop(outcome.succeeds()?),
+            _ => see::same(&outcome.line, "its exit status", None, outcome.status.code().filter(|_| hit))?,
         }
         self.goes_on(&outcome, blow)?;
         self.again_and_away(&outcome)?;
@@ -310,10 +306,10 @@ impl<'a> Story<'a> {
 
     /// The container that is committed has to go on. Only if whoever let it stand still was killed, somebody else may have to
     /// tell it.
-    fn goes_on(&self, outcome: &Outcome, blow: Blow) -> Result<()> {
+    fn goes_on(&self, outcome: &Outcome, blow: What) -> Result<()> {
         let Some(container) = &self.container else { return Ok(()) };
         let state = container.state()?;
-        if state == "paused" && matches!(blow, Kill) {
+        if state == "paused" && blow == Kills {
             return self.lab.says("unpause", [container.id()], &format!("{}\n", container.id()));
         }
         see::same(&outcome.line, "the container to be", "running".to_string(), state)
@@ -380,7 +376,7 @@ fn commit(lab: &Lab, _: usize) -> Result<Story<'_>> {
 }
 
 /// The story, blow by blow.
-fn sweep(lab: &Lab, story: fn(&Lab, usize) -> Result<Story<'_>>, blows: &[Blow]) -> Result<()> {
+fn sweep(lab: &Lab, story: fn(&Lab, usize) -> Result<Story<'_>>, blows: &[What]) -> Result<()> {
     strace::required()?;
     let mut story = story(lab, 200_000)?;
     let calls = story.look()?;
@@ -388,8 +384,10 @@ fn sweep(lab: &Lab, story: fn(&Lab, usize) -> Result<Story<'_>>, blows: &[Blow])
     let (mut count, mut hits, mut wrong) = (0, 0, Vec::new());
     for (call, turn) in chosen.iter().zip(0..) {
         let mut from_here = blows.iter().cycle().skip(turn % blows.len()).take(blows.len());
-        let can_be =
-            |blow: &&Blow| matches!(blow, Failure(errno) if can_fail(call, *errno)) || matches!(blow, Kill);
+        let can_be = |blow: &&What| match blow {
+            Fails(errno) => can_fail(call, *errno),
+            _ => true,
+        };
         let Some(blow) = from_here.find(can_be) else { continue };
         count += 1;
         match story.one(call, *blow) {
@@ -408,16 +406,11 @@ fn sweep(lab: &Lab, story: fn(&Lab, usize) -> Result<Story<'_>>, blows: &[Blow])
 const ROOM: [u64; 7] = [0, 4 << 10, 8 << 10, 40 << 10, 800 << 10, 1200 << 10, 1800 << 10];
 
 fn on_small_disks(lab: &Lab, story: fn(&Lab, usize) -> Result<Story<'_>>) -> Result<()> {
-    fs::create_dir(lab.state())?;
-    tmpfs(&lab.state(), MsFlags::empty(), "size=16m,mode=700")?;
-    lab.arranged()?;
-    let done = story(lab, 1_000_000).and_then(|mut story| {
-        story.look()?;
+    on_a_disk_of(lab, "16m", || {
+        let mut story = story(lab, 1_000_000)?;
+        story.once()?;
         ROOM.iter().try_for_each(|room| with_room(&story, *room))
-    });
-    umount2(&lab.state(), MntFlags::MNT_DETACH)?;
-    lab.arranged()?;
-    done
+    })
 }
 
 fn with_room(story: &Story<'_>, room: u64) -> Result<()> {

@@ -11,6 +11,7 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::libc::{self, O_NOCTTY};
 use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, unshare};
@@ -93,7 +94,7 @@ pub(crate) fn examine() -> Result<ExitCode> {
     findings.extend(root.then(state_directory));
     findings.extend(mounts.then(overlay));
     findings.extend(all.then(surroundings).into_iter().flatten());
-    findings.extend([process_descriptors(), sealing(), freezer()]);
+    findings.extend([process_descriptors(), careful_opening(), sealing(), freezer()]);
     findings.extend([aufs(), terminal(), strace()]);
 
     let colours = stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
@@ -325,6 +326,17 @@ fn process_descriptors() -> Finding {
     });
     let advice = "needs Linux 5.3, and no seccomp filter that forbids it: in a container, use a VM";
     Finding::tried("pidfd", Chapter::Lifecycle, attempt, Health::Red, advice)
+}
+
+/// What chapter 7 reads its records by, and chapter 8 fills a layer by.
+fn careful_opening() -> Finding {
+    let how = OpenHow::new().flags(OFlag::O_PATH).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    let attempt = fs::File::open("/").context("opening /").and_then(|root| {
+        openat2(&root, ".", how).context("openat2 fails")?;
+        Ok("a path can be followed with care".to_string())
+    });
+    let advice = "needs Linux 5.6: chapters 1 to 6 run without; and in a container, a VM in its place";
+    Finding::tried("openat2", Chapter::Lifecycle, attempt, Health::Red, advice)
 }
 
 /// What `exec` of chapter 7 runs itself from.

@@ -330,7 +330,7 @@ fn killed(lab: &Lab) -> Result<()> {
     large.write_archive(&file, NAME)?;
     let option = ["-i".as_ref(), file.as_os_str()];
     let (mut moment, mut whole) = (0, false);
-    while !whole && moment < 400 {
+    while !whole && moment < 5_000 {
         let mut one = lab.call("load", option).start()?;
         sleep(Duration::from_millis(moment));
         one.signal(Signal::SIGKILL);

@@ -314,7 +314,7 @@ fn killed(lab: &Lab) -> Result<()> {
     pull(lab, &before)?.finish()?.succeeds()?;
     let name = registry.put(&image("whole")?, "lab/app:1");
     let (mut moment, mut whole) = (0, false);
-    while !whole && moment < 300 {
+    while !whole && moment < 5_000 {
         let mut one = pull(lab, &name)?.start()?;
         sleep(Duration::from_millis(moment));
         one.signal(Signal::SIGKILL);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::thread;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
@@ -397,10 +398,12 @@ fn kill_a_load(lab: &Lab, name: &str) -> Result<()> {
     large.write_archive(&file, "lab/large:1")?;
     mkfifo(&pipe, Mode::S_IRUSR).context("making a FIFO")?;
     // Open for both, it waits for nobody.
-    let mut writer = fs::File::options().read(true).write(true).open(&pipe)?;
+    let writer = fs::File::options().read(true).write(true).open(&pipe)?;
     let before = bytes(&lab.state());
     let load = lab.call("load", ["-i".as_ref(), pipe.as_os_str()]).start()?;
-    writer.write_all(&fs::read(&file)?[..2_000_000])?;
+    // A thread writes, which a program that doesn't read can't hold up. With the last descriptor it ends.
+    let (mut end, half) = (writer.try_clone()?, fs::read(&file)?[..2_000_000].to_vec());
+    thread::spawn(move || end.write_all(&half));
     let is_there = || Ok((bytes(&lab.state()) > before + 1_000_000).then_some(()));
     wait_for(SOON, is_there)?
         .ok_or_else(|| load.differs("what it reads to be kept on the disk", "it is not"))?;

@@ -77,12 +77,15 @@ fn facts(lab: &Lab, one: &Kept<'_>) -> Result<Vec<PathBuf>> {
             found.push(entry.path());
         }
     }
+    if found.is_empty() {
+        return Err(see::cannot_run("the runtime keeps no file in records/ID"));
+    }
     found.sort();
     Ok(found)
 }
 
 /// It may succeed or refuse, in one line.
-fn in_words(outcome: &Outcome, damage: &str) -> Result<()> {
+pub(super) fn in_words(outcome: &Outcome, damage: &str) -> Result<()> {
     let fine = outcome.status.code().is_some_and(|code| code != 101) && !outcome.error().contains("panicked");
     if fine && outcome.error().lines().count() <= 1 {
         return Ok(());
@@ -102,9 +105,6 @@ fn damaged<'a>(
     let names: Vec<_> =
         facts(lab, &first)?.iter().filter_map(|path| Some(path.file_name()?.to_owned())).collect();
     drop(first);
-    if names.is_empty() {
-        return Err(see::cannot_run("the runtime keeps no file in records/ID"));
-    }
     let mut untrue = BTreeSet::new();
     for name in &names {
         for damage in ALL {
