@@ -2,7 +2,7 @@
 //! is what the chapter's files have by then, it compiles, and the checks that the stop names are green, and were red at
 //! the stop before. At a chapter's end all its checks are green, and what the book breaks can be broken there as well.
 //!
-//! `cargo test -p book --test stops -- ch02` tries one chapter.
+//! `cargo test -p book --test stops -- ch02` tries one chapter, and `BOOK_STOPS=1/2` every second, from the first on.
 
 #![allow(
     clippy::unwrap_used,
@@ -43,7 +43,14 @@ fn main() -> ExitCode {
         let name = chapter.package();
         [trial(name.to_string(), chapter, tried), trial(format!("{name}_breaks"), chapter, broken)]
     };
-    lab::as_root(&arguments, Chapter::typed().flat_map(of_chapter).collect())
+    let chosen = match lab::part_of("BOOK_STOPS", &Chapter::typed().collect::<Vec<_>>()) {
+        Ok(chosen) => chosen,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    lab::as_root(&arguments, chosen.into_iter().flat_map(of_chapter).collect())
 }
 
 /// Does something at a place to build, of so many, that nobody else is at.

@@ -11,6 +11,7 @@
 //! The modules below stand in the order to read them, and each uses only those above it.
 
 mod chapter;
+mod part;
 mod see;
 mod machine;
 mod trial;
@@ -32,4 +33,5 @@ pub use grader::new::filled_in;
 pub use grader::one::Limits;
 pub use grader::suite::{as_root, faults, main};
 pub use grader::verdict::{Graded, Verdict};
+pub use part::part_of;
 pub use see::{CannotRun, Failure};

@@ -3,7 +3,7 @@
 //!
 //! Each is tried on the checks of the chapter that teaches the thing; with LAB_WRONG_ALL in the environment, on those of
 //! the chapters before it, too. In chapter 7 there are many of both, so each is tried on a few only, and those say of it
-//! what they must. (`--exact 7-stop-once` tries one.)
+//! what they must. (`--exact 7-stop-once` tries one.) `LAB_WRONG=1/3` tries every third one, from the first on.
 
 #[path = "../wrong/runtime.rs"]
 mod runtime;
@@ -26,7 +26,14 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Most of the time is spent in waiting for what does not come.
     arguments.test_threads.get_or_insert(6);
-    let trials = expected().into_iter().map(|wrong| {
+    let chosen = match lab::part_of("LAB_WRONG", &expected()) {
+        Ok(chosen) => chosen,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let trials = chosen.into_iter().map(|wrong| {
         Trial::ignorable_test(wrong.name.clone(), move || {
             judged(&wrong).map_err(|error| Failed::from(format!("{error:#}")))
         })
@@ -35,6 +42,7 @@ fn main() -> ExitCode {
 }
 
 /// A wrong runtime and the checks that find it.
+#[derive(Clone)]
 struct Wrong {
     name: String,
     red: BTreeSet<String>,

@@ -1,9 +1,8 @@
 //! The system calls of a run, one by one: what faults fall on.
 
 use std::collections::HashMap;
-use std::env;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::tracer::{self, Fault, What, Who};
 use crate::trial::runtime::{Lab, Run};
@@ -99,12 +98,9 @@ pub(super) fn some_of_each(calls: &[Call], most: usize) -> Vec<Call> {
     some
 }
 
-/// The part of the calls that `LAB_FAULTS` asks for: every N-th, from the I-th on.
+/// The part of the calls that `LAB_FAULTS` asks for.
 pub(super) fn part_of(calls: &[Call]) -> Result<Vec<Call>> {
-    let Ok(asked) = env::var("LAB_FAULTS") else { return Ok(calls.to_vec()) };
-    let numbers = asked.split_once('/').and_then(|(i, n)| Some((i.parse::<usize>().ok()?, n.parse().ok()?)));
-    let (part, of) = numbers.filter(|(i, n)| (1..=*n).contains(i)).context("LAB_FAULTS: write it as 1/8")?;
-    Ok(calls.iter().skip(part - 1).step_by(of).cloned().collect())
+    crate::part::part_of("LAB_FAULTS", calls)
 }
 
 /// Fails with all that went wrong, each with the fault that it came from.
