@@ -411,6 +411,8 @@ fn described(directory: &Path) -> Vec<String> {
                 .map(|name| (name.clone(), xattr::get(&path, name).unwrap()))
                 .collect();
             attributes.sort();
+            // A whiteout has no time of its own: nothing in a stream says one.
+            let time = if is_whiteout(&data) { 0 } else { data.mtime() };
             let first = inodes.iter().position(|inode| *inode == data.ino() && data.is_file());
             inodes.push(data.ino());
             lines.push(format!(
@@ -419,7 +421,7 @@ fn described(directory: &Path) -> Vec<String> {
                 data.mode(),
                 data.uid(),
                 data.gid(),
-                data.mtime(),
+                time,
                 attributes,
                 first.map_or("", |_| "again"),
             ));
