@@ -35,6 +35,12 @@ pub(crate) const CHECKS: &[Check] = &[
         |lab| sweep(lab, &START),
     ),
     Check::new(
+        "start-keeper-killed",
+        Lifecycle,
+        "If who keeps a started container is killed before any of its system calls, the container ends, and the next start begins it.",
+        |lab| sweep(lab, &START_KEPT),
+    ),
+    Check::new(
         "rm-killed",
         Lifecycle,
         "If rm is killed before any of its system calls, all of the container is there or none of it, and the next one removes it.",
@@ -64,8 +70,8 @@ struct Trial {
     make: for<'a> fn(&'a Lab) -> Result<Kept<'a>>,
     /// What holds of it when the command has been killed, or has not.
     after: fn(&Lab, &Kept<'_>) -> Result<()>,
-    /// The other processes of the command's are killed, too.
-    helpers: bool,
+    /// Which of its processes are killed.
+    who: &'static [Who],
 }
 
 fn sweep(lab: &Lab, trial: &Trial) -> Result<()> {
@@ -80,7 +86,7 @@ fn sweep(lab: &Lab, trial: &Trial) -> Result<()> {
     (trial.after)(lab, &one)?;
     drop(one);
     let mut calls = calls::own(lab, &seen.calls, &calls::names(lab, &[], lab.call("ps", ["-a"]))?)?;
-    calls.retain(|call| call.who == Who::Parent || trial.helpers && call.who == Who::Helper);
+    calls.retain(|call| trial.who.contains(&call.who));
     // What waits makes the same calls now more often, now less: of these the first and the last are enough.
     let calls = calls::some_of_each(&calls, 2);
     let step = calls.len().div_ceil(MOST).max(1);
@@ -142,7 +148,7 @@ const EXEC: Trial = Trial {
         see::same(one.line(), "the State in ps -a:", "running".to_string(), one.state()?)?;
         lab.says("exec", ["one", "echo", "fine"], "fine\n")
     },
-    helpers: true,
+    who: &[Who::Parent, Who::Helper],
 };
 
 const STOP: Trial = Trial {
@@ -160,7 +166,7 @@ const STOP: Trial = Trial {
         are_left(lab, one, 0)?;
         one.exits(3)
     },
-    helpers: true,
+    who: &[Who::Parent, Who::Helper],
 };
 
 const START: Trial = Trial {
@@ -178,7 +184,23 @@ const START: Trial = Trial {
         lab.call("start", ["-a", "one"]).finish()?.exits(7)?.prints("line\n")?;
         see::same("start -a one", "all that it wrote:", format!("{lines}line\n"), one.logs()?.output())
     },
-    helpers: false,
+    who: &[Who::Parent],
+};
+
+const START_KEPT: Trial = Trial {
+    command: START.command,
+    make: START.make,
+    after: |lab, one| {
+        are_left(lab, one, 0)?;
+        one.becomes("exited")?;
+        let status = one.status()?;
+        if !["Exited (7) ", "Exited (137) "].iter().any(|known| status.starts_with(known)) {
+            return Err(one.differs("Exited (7) or Exited (137) in ps -a", status));
+        }
+        lab.call("start", ["-a", "one"]).finish()?.exits(7)?.prints("line\n")?;
+        one.exits(7)
+    },
+    who: &[Who::Helper],
 };
 
 const RM: Trial = Trial {
@@ -195,7 +217,7 @@ const RM: Trial = Trial {
         }
         see::same(one.line(), "the State in ps -a:", "none".to_string(), one.state()?)
     },
-    helpers: false,
+    who: &[Who::Parent],
 };
 
 const RENAME: Trial = Trial {
@@ -216,7 +238,7 @@ const RENAME: Trial = Trial {
         lab.run(["true"]).with(["--name", "one"]).finish()?.succeeds()?;
         lab.says("rm", ["two"], "two\n")
     },
-    helpers: false,
+    who: &[Who::Parent],
 };
 
 const CP: Trial = Trial {
@@ -233,5 +255,5 @@ const CP: Trial = Trial {
         (CP.command)(lab).finish()?.succeeds()?;
         lab.call("start", ["-a", "one"]).finish()?.succeeds()?.prints("brought\n").map(drop)
     },
-    helpers: true,
+    who: &[Who::Parent, Who::Helper],
 };
