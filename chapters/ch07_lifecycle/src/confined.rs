@@ -31,6 +31,7 @@ use crate::asked::Plan;
 use crate::lowers::Kept;
 use crate::process1::Process1;
 use crate::record::Record;
+use crate::state::State;
 use crate::{descriptors, inside, lowers};
 
 /// Whose files.
@@ -144,7 +145,10 @@ impl Root {
     /// That of a container, whether it lives or not.
     pub fn of(record: &Record, state_directory: &Path) -> Result<Root> {
         for _ in 0..100 {
-            if let Some(process) = Process1::of(record)? {
+            // In this order: until the state says that it runs, its process has the host's files in sight.
+            if let Some(process) = Process1::of(record)?
+                && State::of(record)?.runs()
+            {
                 return Ok(Root::Running(process));
             }
             // Shared: nobody takes it for alive because of us, but whoever starts or removes it waits.

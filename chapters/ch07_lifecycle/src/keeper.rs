@@ -77,7 +77,7 @@ fn kept(
     let lives = Lives { plan, record: &record, has_ended: false };
     if is_old {
         // How it ended last time stays until the command runs again: it may never do.
-        ["failure", "stopping"].iter().try_for_each(|fact| record.forget(fact))?;
+        ["failure", "restarts", "stopping"].iter().try_for_each(|fact| record.forget(fact))?;
         record.write("keeper", std::process::id())?;
     }
     let groups = Groups::create(&plan.id, &plan.asked.limits)?;

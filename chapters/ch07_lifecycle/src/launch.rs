@@ -43,6 +43,7 @@ pub fn launch(plan: &Plan, old: Option<Record>, bond: Bond, keys: bool, signals:
     let followed = client::follow(&keeper.socket, &wants, signals, &|signal| keeper.pass_on(signal));
     match followed.transpose() {
         None => Ok(0),
+        Some(Err(error)) if bond == Bond::Attached => Err(error), // the container goes on without us
         Some(ended) => keeper.end(plan, ended),
     }
 }

@@ -15,8 +15,9 @@ impl Stat {
     /// Reads it. It's an error if the process has just ended.
     pub fn read(pid: Pid) -> Result<Stat> {
         let path = format!("/proc/{pid}/stat");
-        let line = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-        Ok(Stat { line })
+        // The name is whatever bytes the program likes; the numbers behind it are text.
+        let line = fs::read(&path).with_context(|| format!("reading {path}"))?;
+        Ok(Stat { line: String::from_utf8_lossy(&line).into_owned() })
     }
 
     /// The program's name, at most 15 bytes of it.

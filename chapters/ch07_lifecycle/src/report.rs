@@ -27,12 +27,6 @@ pub fn make() -> Result<(Outcome, Report)> {
 }
 
 impl Report {
-    /// In the child: a copy for the command's process, to be moved there. Keep the copy's descriptor and close this one's.
-    /// An init that has either open would hide that the command runs.
-    pub fn for_command(&self) -> Result<Report> {
-        Ok(Report(self.0.try_clone().context("copying the report's pipe")?))
-    }
-
     /// In the child: says why there will be no command, and returns the status that goes with it.
     pub fn tell(&self, error: &anyhow::Error) -> u8 {
         let status = errors::exit_status(error);
@@ -87,7 +81,7 @@ mod tests {
     fn what_is_told_arrives() {
         let (mut outcome, report) = make().unwrap();
         let error = anyhow::Error::new(NotStarted::NotFound).context("executing \"x\"");
-        assert_eq!(report.for_command().unwrap().tell(&error), 127);
+        assert_eq!(report.tell(&error), 127);
         drop(report);
         let told = outcome.read().unwrap();
         assert_eq!(told, Some((127, "executing \"x\": command not found".to_string())));

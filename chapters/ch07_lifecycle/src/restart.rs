@@ -46,7 +46,10 @@ impl FromStr for Policy {
             None if text == "no" => Policy::No,
             None if text == "on-failure" => Policy::OnFailure(None),
             None if text == "always" || text == "unless-stopped" => Policy::Always,
-            Some(("on-failure", most)) if most.parse::<u32>().is_ok() => Policy::OnFailure(most.parse().ok()),
+            // As Docker has it, 0 is no limit.
+            Some(("on-failure", most)) if most.parse::<u32>().is_ok() => {
+                Policy::OnFailure(most.parse().ok().filter(|most| *most > 0))
+            }
             _ => bail!("must be no, on-failure, on-failure:N, always or unless-stopped"),
         })
     }
@@ -70,6 +73,7 @@ mod tests {
         assert!("on-failure:3".parse::<Policy>().unwrap().again(1, 2));
         assert!(!"on-failure:3".parse::<Policy>().unwrap().again(1, 3));
         assert!(!"on-failure".parse::<Policy>().unwrap().again(0, 0));
+        assert!("on-failure:0".parse::<Policy>().unwrap().again(1, 99));
         for bad in ["", "maybe", "always:3", "on-failure:", "on-failure:-1", "on-failure:x"] {
             assert!(bad.parse::<Policy>().is_err(), "{bad:?}");
         }

@@ -20,7 +20,7 @@ use nix::sys::signalfd::SignalFd;
 use crate::asked::Plan;
 use crate::clients::Clients;
 use crate::ends::{self, Outer};
-use crate::groups::Groups;
+use crate::groups::{self, Groups};
 use crate::log_writer::Log;
 use crate::record::Record;
 use crate::report::Outcome;
@@ -155,9 +155,13 @@ impl<'a> Keeper<'a> {
             }
         }
         self.clients.forget_who_left();
-        if self.clients.is_abandoned() && !running.is_killed {
+        // Unless it has ended: its number may be somebody else's by now.
+        if running.status.is_none() && self.clients.is_abandoned() && !running.is_killed {
             running.is_killed = true;
             running.child.pass_on(Signal::SIGKILL)?;
+            if groups::is_frozen(&self.plan.id)? {
+                Groups::open(&self.plan.id)?.thaw()?; // in version 1 what is frozen doesn't even die
+            }
         }
         Ok(())
     }
@@ -201,9 +205,7 @@ impl<'a> Keeper<'a> {
         self.record.write("started", time::now())?;
         self.clients.tell_start()?;
         if !self.clients.has_leash() {
-            // Whoever started it may leave now, and nobody shall wait for what we have of theirs.
-            ends::to_nowhere(true)?;
-            std::env::set_current_dir("/").context("leaving the caller's directory")?;
+            leave_the_caller()?;
         }
         Ok(())
     }
@@ -244,7 +246,7 @@ impl<'a> Keeper<'a> {
             (Some(Wish::Leave), _) => {
                 self.clients.let_go(at);
                 self.no_more_keys = false; // others may come
-                ends::to_nowhere(true)?;
+                leave_the_caller()?;
             }
             (Some(Wish::Deaf(_) | Wish::Go | Wish::Output) | None, _) => {}
         }
@@ -273,6 +275,12 @@ impl<'a> Keeper<'a> {
         self.clients.forget_who_left();
         Ok(false)
     }
+}
+
+/// Whoever started it may leave now, and nobody shall wait for what we have of theirs.
+fn leave_the_caller() -> Result<()> {
+    ends::to_nowhere(true)?;
+    std::env::set_current_dir("/").context("leaving the caller's directory")
 }
 
 impl Running {

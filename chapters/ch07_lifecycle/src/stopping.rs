@@ -29,6 +29,7 @@ pub fn stop(record: &Record, signal: i32, patience: Option<Duration>) -> Result<
     }
     stay_down(record)?;
     if let Some(process1) = Process1::of(record)? {
+        stay_down(record)?; // once more: a keeper that had only just begun has taken the fact away
         // A frozen process takes no signal but SIGKILL; and it is to have the chance to end well.
         if State::of(record)? == State::Paused {
             Groups::open(record.id())?.thaw()?;
@@ -80,7 +81,7 @@ fn kill(record: &Record) -> Result<()> {
 
 /// Waits for the end of its process 1, so long at most. Returns whether it has ended.
 fn has_ended(process1: &Process1, patience: Option<Duration>) -> Result<bool> {
-    let end = patience.map(|patience| Instant::now() + patience);
+    let end = patience.and_then(|patience| Instant::now().checked_add(patience)); // none so late: for ever
     loop {
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
         let limit =

@@ -79,8 +79,13 @@ pub fn remove(state_directory: &Path, record: &Record) -> Result<()> {
 
 /// A mount in there is somebody's data, and goes nowhere. One of the container's own is in no other table than its own.
 fn ensure_no_mount_in(record: &Record) -> Result<()> {
-    let table = fs::read_to_string("/proc/self/mountinfo").context("reading the mount table")?;
-    ensure!(!table.contains(record.id()), "something is mounted in {}", record.directory().display());
+    let table = fs::read("/proc/self/mountinfo").context("reading the mount table")?; // not each path is text
+    let mut parts = table.windows(record.id().len());
+    ensure!(
+        !parts.any(|part| part == record.id().as_bytes()),
+        "something is mounted in {}",
+        record.directory().display()
+    );
     Ok(())
 }
 

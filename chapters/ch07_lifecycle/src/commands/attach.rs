@@ -5,6 +5,7 @@ use std::io::{IsTerminal, stdin};
 use anyhow::{Context, Result, ensure};
 use ch01_run::signals::HeldSignals;
 use ch01_run::{signals, terminal};
+use ch06_init::raw::CallersModes;
 use nix::sys::signal::{SigSet, Signal, raise};
 
 use crate::asked::Asked;
@@ -44,10 +45,13 @@ pub fn attach(args: &Args) -> Result<u8> {
         terminal::wait_for_foreground(&held)?;
     }
     let wants = Wants { keys, terminal: options.terminal, start_only: false, is_there: true };
+    let modes = if keys && options.terminal { CallersModes::of_stdin()? } else { None };
     let status = client::follow(&keeper, &wants, &held, &|signal| match args.passes_signals {
         true => process1.signal(signal),
-        // As if it had never been held.
-        false => signals::set_default(signal).and_then(|()| raise_unheld(signal)),
+        false => {
+            modes.iter().for_each(CallersModes::restore); // nothing that goes out of scope does it: we end here
+            signals::set_default(signal).and_then(|()| raise_unheld(signal)) // as if it had never been held
+        }
     })?;
     Ok(status.unwrap_or(0))
 }

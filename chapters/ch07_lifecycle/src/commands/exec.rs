@@ -72,12 +72,15 @@ pub fn exec(args: &Args) -> Result<u8> {
 /// The container, and its process 1.
 fn running(word: &OsStr) -> Result<(Record, Process1)> {
     let record = find::one(&state::root()?, word)?;
+    // In this order. Until the state says that the container runs, its process has the host's files in sight, and whoever
+    // enters it then is on the host; one that had ended by then can't be entered.
+    let process1 = Process1::of(&record)?;
     match State::of(&record)? {
+        State::Created => bail!("container {} is not running", word.display()),
         State::Paused => bail!("container {} is paused: unpause it first", word.display()),
         State::Restarting(_) => bail!("container {} is restarting: wait until it runs", word.display()),
         _ => {}
     }
-    let process1 = Process1::of(&record)?;
     let process1 = process1.with_context(|| format!("container {} is not running", word.display()))?;
     Ok((record, process1))
 }

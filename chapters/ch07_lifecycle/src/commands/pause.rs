@@ -16,7 +16,15 @@ pub struct Args {
 /// All that `pause` does, in order.
 pub fn pause(args: &Args) -> Result<u8> {
     args.which.each(|record, word| match State::of(record)? {
-        State::Running => Groups::open(record.id())?.freeze(),
+        State::Running => {
+            let groups = Groups::open(record.id())?;
+            groups.freeze()?;
+            if State::of(record)? != State::Paused {
+                groups.thaw()?; // it has ended meanwhile, and what starts next must not begin frozen
+                bail!("container {} is not running", word.display());
+            }
+            Ok(())
+        }
         State::Paused => bail!("container {} is already paused", word.display()),
         _ => bail!("container {} is not running", word.display()),
     })

@@ -37,15 +37,15 @@ pub fn start(args: &Args) -> Result<u8> {
     orphans::sweep(&state)?;
     let stays = args.attach || args.interactive;
     ensure!(!stays || args.which.containers.len() == 1, "one can stay with one container only");
-    let signals = HeldSignals::hold()?;
     if stays {
-        return stay(args, state, &signals);
+        return stay(args, state);
     }
     several::each(&args.which.containers, |word| {
         let record = find::one(&state, word)?;
         // Like Docker: whoever wants it to run has what he wants.
         if let Some(held) = lock_unless_it_runs(&record)? {
             let plan = Plan::again(&held, state.clone())?;
+            let signals = HeldSignals::hold()?; // only now: until we have the lock, Ctrl-C ends us at once
             let status = launch(&plan, Some(held), Bond::Detached, false, &signals)?;
             if status != 0 {
                 return Ok(false); // the keeper's line has been printed
@@ -86,13 +86,14 @@ fn lock_unless_it_runs(record: &Record) -> Result<Option<Record>> {
     }
 }
 
-fn stay(args: &Args, state: PathBuf, signals: &HeldSignals) -> Result<u8> {
+fn stay(args: &Args, state: PathBuf) -> Result<u8> {
     let record = find::one(&state, &args.which.containers[0])?;
     let held = lock_unless_it_runs(&record)?;
     let held = held.with_context(|| format!("container {} runs already: attach to it", record.id()))?;
     let plan = Plan::again(&held, state)?;
+    let signals = HeldSignals::hold()?;
     if args.interactive && plan.asked.options.terminal && stdin().is_terminal() {
-        terminal::wait_for_foreground(signals)?;
+        terminal::wait_for_foreground(&signals)?;
     }
-    launch(&plan, Some(held), Bond::Attached, args.interactive, signals)
+    launch(&plan, Some(held), Bond::Attached, args.interactive, &signals)
 }

@@ -50,28 +50,28 @@ impl Programs {
         Ok(Programs { chapters, dynamic: None, how: "as found".to_string() })
     }
 
-    /// Builds all chapters with the musl C library, statically, and the last one dynamically too; or all dynamically
-    /// where Rust has no musl target.
+    /// Builds all chapters statically, with the musl C library or else with glibc, and the last one dynamically too; or
+    /// all dynamically where there is neither.
     pub(crate) fn build() -> Result<Programs> {
-        let target = format!("{ARCH}-unknown-linux-musl");
         let all: Vec<_> = Chapter::ALL.iter().flat_map(|chapter| ["--bin", chapter.package()]).collect();
-        let with_target = [&["--target", &target], all.as_slice()].concat();
+        let (musl, gnu) = (format!("{ARCH}-unknown-linux-musl"), format!("{ARCH}-unknown-linux-gnu"));
+        let static_glibc = format!("target.{gnu}.rustflags=['-Ctarget-feature=+crt-static']");
+        let ways: [&[&str]; 2] = [&["--target", &musl], &["--target", &gnu, "--config", &static_glibc]];
         eprintln!("Building (the first time takes minutes)");
-        match cargo_build(&with_target) {
-            Ok(chapters) => {
-                let last = Chapter::LAST_TYPED.package();
-                let dynamic = cargo_build(&["--bin", last])?.remove(last);
-                Ok(Programs { chapters, dynamic, how: format!("cargo build --release --target {target}") })
-            }
-            Err(error) => {
-                eprintln!(
-                    "No static programs, so dynamic ones are measured. Building with --target {target}: {error:#}"
-                );
-                eprintln!("(If it is the target that is missing: rustup target add {target})");
-                let chapters = cargo_build(&all)?;
-                Ok(Programs { chapters, dynamic: None, how: "cargo build --release".to_string() })
+        for way in ways {
+            match cargo_build(&[way, all.as_slice()].concat()) {
+                Ok(chapters) => {
+                    let last = Chapter::LAST_TYPED.package();
+                    let dynamic = cargo_build(&["--bin", last])?.remove(last);
+                    let how = format!("cargo build --release {}", way.join(" "));
+                    return Ok(Programs { chapters, dynamic, how });
+                }
+                Err(error) => eprintln!("Building with --target {}: {error:#}", way[1]),
             }
         }
+        eprintln!("No static programs, so dynamic ones are measured. (What helps: rustup target add {musl})");
+        let chapters = cargo_build(&all)?;
+        Ok(Programs { chapters, dynamic: None, how: "cargo build --release".to_string() })
     }
 }
 

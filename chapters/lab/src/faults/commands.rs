@@ -1,9 +1,12 @@
 //! SIGKILL at system calls of the commands that come after `run`. Afterwards nothing is told wrongly, and the next command
 //! works.
 
+use std::cell::RefCell;
+use std::ffi::OsString;
 use std::fs;
 
 use anyhow::Result;
+use nix::libc::{SYS_mount, SYS_pivot_root};
 
 use super::calls::{self, Call, all_right, part_of};
 use super::own_cgroups::{OwnCgroups, same_paths};
@@ -57,6 +60,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Lifecycle,
         "If cp is killed before any of its system calls, nothing of it stays, and the next one copies.",
         |lab| sweep(lab, &CP),
+    ),
+    Check::new(
+        "early-entry",
+        Lifecycle,
+        "While a container is on its way up, exec and cp lead nowhere: its process still has the host's files in sight.",
+        early,
     ),
 ];
 
@@ -257,3 +266,66 @@ const CP: Trial = Trial {
     },
     who: &[Who::Parent, Who::Helper],
 };
+
+/// Whoever starts a container waits before its mounts are made; others want to get in.
+fn early(lab: &Lab) -> Result<()> {
+    strace::required()?;
+    let host = lab.folder("host")?;
+    fs::write(host.join("secret"), "the host's\n")?;
+    fs::write(lab.path("file"), "brought\n")?;
+    lab.run(["true"]).finish()?.succeeds()?; // what is made only once is made now
+    let start = || lab.kept(["true"]).with(["--name", "one"]);
+    let all = calls::names(lab, &[], lab.call("ps", ["-a"]))?;
+    for command in ["run", "start"] {
+        let run = || match command {
+            "run" => start().with(["-d"]),
+            _ => lab.call("start", ["one"]),
+        };
+        let begin = || match command {
+            "run" => Ok(None),
+            _ => start().detach().and_then(|one| one.exits(0).map(|()| Some(one))),
+        };
+        let before = begin()?;
+        let seen = tracer::carry_out(run(), None, false, &|| {})?;
+        seen.outcome.exits(0)?;
+        lab.call("rm", ["-f", "one"]).finish()?.exits(0)?;
+        drop(before);
+        let mut calls = calls::own(lab, &seen.calls, &all)?;
+        calls.retain(|call| {
+            call.who == Who::Child && [SYS_mount, SYS_pivot_root].contains(&(call.call as i64))
+        });
+        let calls = calls::some_of_each(&calls, 2);
+        see::same(&seen.outcome.line, "mounts, and pivot_root, made by process 1:", true, calls.len() > 1)?;
+        for call in &calls {
+            let before = begin()?;
+            let entered = RefCell::new(Vec::new());
+            let enter = || {
+                let cat =
+                    ["one".as_ref(), "cat".as_ref(), host.join("secret").as_os_str()].map(ToOwned::to_owned);
+                let mut target = OsString::from("one:");
+                target.push(host.join("brought"));
+                let brought = [lab.path("file").into_os_string(), target];
+                entered.borrow_mut().push(lab.call("exec", cat).finish());
+                entered.borrow_mut().push(lab.call("cp", brought).finish());
+            };
+            let seen = tracer::carry_out(run(), Some(call.fault(What::Waits)), false, &enter)?;
+            seen.outcome.exits(0)?;
+            see::same(&seen.outcome.line, &format!("to get to {}", call.described()), true, seen.hit)?;
+            for outcome in entered.into_inner() {
+                let outcome = outcome?;
+                let did = format!("{} before {} of {}", outcome.line, call.described(), seen.outcome.line);
+                see::same(&did, "its status to be 0:", false, outcome.status.success())?;
+                see::same(&did, "what it printed:", String::new(), outcome.output())?;
+            }
+            see::same(
+                &seen.outcome.line,
+                "cp to have come to the host:",
+                false,
+                host.join("brought").exists(),
+            )?;
+            lab.call("rm", ["-f", "one"]).finish()?.exits(0)?;
+            drop(before);
+        }
+    }
+    Ok(())
+}

@@ -108,8 +108,9 @@ pub(crate) fn hierarchies() -> Result<Vec<Mount>> {
 
 /// The mount table of a process, from its `mountinfo` file.
 pub(super) fn table_in(file: &Path) -> Result<Vec<Mount>> {
-    let table = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-    Ok(table.lines().filter_map(Mount::parse).collect())
+    // Not every path in it is text.
+    let table = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    Ok(String::from_utf8_lossy(&table).lines().filter_map(Mount::parse).collect())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use crate::chapter::Chapter::Lifecycle;
 use crate::checks::check::Check;
 use crate::checks::init::terminal::raw;
+use crate::machine::process::Process;
 use crate::see::{self, SOON, wait_for};
 use crate::trial::kept::Kept;
 use crate::trial::running::Running;
@@ -111,7 +112,18 @@ fn signals(lab: &Lab) -> Result<()> {
     attached(&one, &passes)?;
     passes.signal(Signal::SIGTERM);
     passes.finish()?.exits(6)?;
-    one.exits(6)
+    one.exits(6)?;
+    // The terminal is again as it was.
+    let two = lab.kept(["sh", "-c", "echo ready; cat"]).with(["-it", "--name", "two"]).detach()?;
+    two.wrote("ready")?;
+    let script = "\"$RUNTIME\" attach --sig-proxy=false two; echo \"[$(stty -a | grep -c -- -icanon)]\"";
+    let mut terminal = Terminal::with_shell(lab, &["-c", script])?;
+    terminal.types("a word\n")?;
+    terminal.shows("a word\r\na word")?;
+    let is_it = |process: &&Process| process.command().ends_with("attach --sig-proxy=false two");
+    let attach = lab.mark().processes().iter().find(is_it).copied();
+    attach.ok_or_else(|| two.differs("an attach", "none"))?.signal(Signal::SIGTERM);
+    terminal.shows("[0]")
 }
 
 fn killed(lab: &Lab) -> Result<()> {

@@ -115,6 +115,7 @@ fn ends(lab: &Lab) -> Result<()> {
 }
 
 fn keeper_killed(lab: &Lab) -> Result<()> {
+    lab.runtime_was_killed();
     let one = counting(lab)?;
     lab.says("pause", [one.id()], &format!("{}\n", one.id()))?;
     let process = one.process()?;
@@ -124,7 +125,20 @@ fn keeper_killed(lab: &Lab) -> Result<()> {
         Ok((!process.lives()).then_some(()))
     };
     wait_for(SOON, gone)?.ok_or_else(|| one.differs("no process after the next run", process.command()))?;
-    one.exits(137)
+    one.exits(137)?;
+    one.remove()?;
+    // And of one that dies with its run.
+    let run = lab.kept(["sleep", "1000"]).start()?;
+    let runs = || Ok(lab.listed()?.iter().any(|one| one["State"] == "running").then_some(()));
+    wait_for(SOON, runs)?.ok_or_else(|| run.differs("a container in ps", "none"))?;
+    let two = lab.only_kept()?;
+    let process = two.process()?;
+    lab.says("pause", [two.id()], &format!("{}\n", two.id()))?;
+    run.runtime().signal(Signal::SIGKILL);
+    run.finish()?;
+    let gone = wait_for(SOON, || Ok((!process.lives()).then_some(())))?;
+    gone.ok_or_else(|| two.differs("the end of its process 1", format!("{} lives", process.0)))?;
+    two.exits(137)
 }
 
 fn top(lab: &Lab) -> Result<()> {

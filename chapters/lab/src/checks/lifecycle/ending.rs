@@ -75,7 +75,23 @@ fn recorded(lab: &Lab) -> Result<()> {
     by_signal.exits(143)?;
     lab.kept(["sh", "-c", "exit 5"]).with(["--name", "waited-for"]).finish()?.exits(5)?;
     lab.says("wait", ["waited-for"], "5\n")?;
-    lab.says("rm", ["waited-for"], "waited-for\n")
+    lab.says("rm", ["waited-for"], "waited-for\n")?;
+    // It ends by itself just when whoever it belongs to is killed; who keeps it hears of both at once.
+    lab.runtime_was_killed();
+    [own, killed, by_signal].into_iter().try_for_each(Kept::remove)?;
+    let script = "trap 'exit 6' USR1; echo ready; while :; do sleep 0.02; done";
+    let mut run = lab.kept(["sh", "-c", script]).start()?;
+    run.wrote("ready")?;
+    let late = lab.only_kept()?;
+    let (keeper, process) = (late.keeper()?, late.process()?);
+    keeper.halt()?;
+    process.signal(Signal::SIGUSR1);
+    let ended = || Ok((!process.lives()).then_some(()));
+    wait_for(SOON, ended)?.ok_or_else(|| late.differs("its end", "it goes on"))?;
+    run.runtime().signal(Signal::SIGKILL);
+    run.finish()?;
+    keeper.signal(Signal::SIGCONT);
+    late.exits(6)
 }
 
 /// Waits until this has ended.
@@ -180,6 +196,11 @@ fn late(lab: &Lab) -> Result<()> {
 }
 
 fn options(lab: &Lab) -> Result<()> {
+    let patient = lab.kept(["sh", "-c", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.02; done"]);
+    let patient = patient.with(["--stop-timeout", "9223372036854775807"]).detach()?;
+    patient.wrote("ready")?;
+    lab.says("stop", [patient.id()], &format!("{}\n", patient.id()))?;
+    patient.exits(3)?;
     let one = lab.kept([
         "sh",
         "-c",

@@ -66,10 +66,12 @@ fn on_failure(lab: &Lab) -> Result<()> {
     one.remove()?;
     // Ended well at the third try: the same file system each time.
     let script = "echo once >> /file; [ $(wc -l < /file) -ge 3 ]";
-    let two = lab.kept(["sh", "-c", script]).with(["--restart", "on-failure"]).detach()?;
-    let done = || Ok((two.state()? == "exited" && restarts(&two)? == 2).then_some(()));
-    wait_for(SOON, done)?.ok_or_else(|| two.differs("the end after two restarts", "another"))?;
-    two.exits(0)?;
+    for policy in ["on-failure", "on-failure:0"] {
+        let two = lab.kept(["sh", "-c", script]).with(["--restart", policy]).detach()?;
+        let done = || Ok((two.state()? == "exited" && restarts(&two)? == 2).then_some(()));
+        wait_for(SOON, done)?.ok_or_else(|| two.differs("the end after two restarts", "another"))?;
+        two.exits(0)?;
+    }
     // Nobody has asked.
     let three = lab.kept(["false"]).with(["--restart", "no"]).detach()?;
     three.exits(1)?;
@@ -88,6 +90,7 @@ fn always(lab: &Lab) -> Result<()> {
     one.exits(3)?;
     lab.says("start", ["one"], "one\n")?; // and keeps the policy
     one.wrote("try 5")?;
+    see::same("start", "RestartCount:", 0, restarts(&one)?)?;
     one.process()?.signal(Signal::SIGKILL);
     one.wrote("try 6")?;
     lab.says("kill", ["one"], "one\n")?;

@@ -1,14 +1,18 @@
 //! `rm`, and what stays then: nothing.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use nix::mount::MsFlags;
 
 use crate::chapter::Chapter::Lifecycle;
 use crate::checks::check::Check;
 use crate::machine::hierarchy;
+use crate::machine::mounts::tmpfs;
 use crate::see;
 use crate::trial::runtime::Lab;
 
@@ -78,6 +82,11 @@ fn paths(directory: &Path) -> BTreeSet<PathBuf> {
 }
 
 fn nothing(lab: &Lab) -> Result<()> {
+    // A mount of somebody's, whose path is no text.
+    let odd = lab.folder("mounts")?.join(OsStr::from_bytes(b"\xe9"));
+    fs::create_dir(&odd)?;
+    tmpfs(&odd, MsFlags::empty(), "size=1m")?;
+    lab.arranged()?;
     let data = lab.folder("data")?;
     let limited = hierarchy::of("memory")?.is_some();
     let all = |name: &str| {

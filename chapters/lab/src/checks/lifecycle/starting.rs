@@ -1,14 +1,17 @@
 //! `start`: the same container again.
 
-use std::fs;
+use std::fs::{self, File};
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 
 use crate::chapter::Chapter::Lifecycle;
 use crate::checks::check::Check;
 use crate::checks::pivot_root::image::image_copied;
 use crate::machine::hierarchy;
-use crate::see;
+use crate::see::{self, SOON, wait_for};
 use crate::trial::runtime::Lab;
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -123,6 +126,31 @@ fn attached(lab: &Lab) -> Result<()> {
     two.input("first\n").finish()?.succeeds()?.prints("got first\n")?;
     lab.call("start", ["-a", "-i", "two"]).input("second\n").finish()?.succeeds()?.prints("got second\n")?;
     lab.says("rm", ["two"], "two\n")?;
+    // Whoever can't show it any more says so, and leaves it alone.
+    let script = "while :; do echo line; sleep 0.02; done";
+    let three = lab.kept(["sh", "-c", script]).with(["--name", "three"]).detach()?;
+    lab.says("kill", ["three"], "three\n")?;
+    three.exits(137)?;
+    let full = ["sh", "-c", "exec \"$@\" > /dev/full", "sh"];
+    let mut shows = lab.call("start", ["-a", "three"]).under(full).start()?;
+    wait_for(SOON, || shows.ended())?.ok_or_else(|| shows.differs("an end of start -a", "none"))?;
+    shows.finish()?.refuses(&[1, 125])?.mentions("(ENOSPC)")?;
+    see::same(three.line(), "the State in ps -a:", "running".to_string(), three.state()?)?;
+    three.remove()?;
+    // Ctrl-C ends who has to wait for somebody else.
+    let four = lab.kept(["true"]).with(["--name", "four"]).detach()?;
+    four.exits(0)?;
+    let other = File::open(lab.place_of_containers().join(four.id()))?;
+    other.lock_shared()?;
+    for options in [&["four"][..], &["-a", "four"]] {
+        let mut waits = lab.call("start", options).start()?;
+        sleep(Duration::from_millis(300));
+        waits.signal(Signal::SIGINT);
+        let ended = wait_for(SOON, || waits.ended())?;
+        ended.ok_or_else(|| waits.differs("an end of start after SIGINT", "none"))?;
+    }
+    drop(other);
+    four.remove()?;
     lab.refuses("start", ["-a", "nobody"], "nobody")
 }
 
