@@ -13,6 +13,7 @@ use ch01_run::id;
 use ch02_cgroups::lock;
 use ch03_pivot_root::{removal, state, whole};
 use ch05_volumes::spec;
+use ch06_init::tmpfs::Tmpfs;
 use ch07_lifecycle::record;
 use log::error;
 use tar::Builder;
@@ -77,11 +78,19 @@ impl Drop for Volume {
     }
 }
 
-/// The paths of the image that are to be volumes, but for those where somebody wants another one.
-pub fn targets<'a>(wanted: impl Iterator<Item = &'a String>, typed: &[OsString]) -> Result<Vec<PathBuf>> {
+/// The paths of the image that are to be volumes, but for those where somebody wants another one, or a tmpfs.
+pub fn targets<'a>(
+    wanted: impl Iterator<Item = &'a String>,
+    typed: &[OsString],
+    tmpfs: &[Tmpfs],
+) -> Result<Vec<PathBuf>> {
     let typed = spec::parse_all(typed)?;
-    let targets = wanted.map(|target| Path::new("/").join(target));
-    Ok(targets.filter(|target| typed.iter().all(|volume| volume.target != *target)).collect())
+    // Each once: /data and /data/ are the same.
+    let targets: BTreeSet<PathBuf> = wanted.map(|target| Path::new("/").join(target)).collect();
+    let is_free = |target: &PathBuf| {
+        typed.iter().all(|volume| volume.target != *target) && tmpfs.iter().all(|one| one.target != *target)
+    };
+    Ok(targets.into_iter().filter(is_free).collect())
 }
 
 /// Volumes that no container has. Nobody who makes one at this moment is overlooked: its lock is given up when a record has
@@ -182,8 +191,8 @@ mod tests {
 
     #[test]
     fn whoever_wants_another_has_it() {
-        let wanted = ["/data".to_string(), "logs".to_string()];
-        let targets = targets(wanted.iter(), &["/x:/data/".into()]).unwrap();
+        let wanted = ["/data", "logs", "/logs/", "/tmpfs"].map(str::to_string);
+        let targets = targets(wanted.iter(), &["/x:/data/".into()], &["/tmpfs/".parse().unwrap()]).unwrap();
         assert_eq!(targets, [PathBuf::from("/logs")]);
     }
 }

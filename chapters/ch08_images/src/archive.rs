@@ -14,7 +14,7 @@ use crate::files::Files;
 use crate::formats::{CONFIG, Descriptor, INDEX, ImageConfig, Index, MANIFEST};
 use crate::image::{Image, MOST_LAYERS};
 use crate::layout::{self, Loaded, REFERENCE, VERSION, WHOLE_NAME};
-use crate::name::Name;
+use crate::name::{Name, new_name};
 use crate::new_image::{json, packed_how, write_image};
 use crate::platform::Platform;
 use crate::store::Store;
@@ -38,7 +38,7 @@ pub fn load(store: &Store, files: &Files) -> Result<Vec<Loaded>> {
         .context("there is no image: neither oci-layout nor manifest.json is at the top")?;
     let mut loaded = Vec::new();
     for docker in &images {
-        let tags = docker.repo_tags.iter().flatten().map(|name| name.parse());
+        let tags = docker.repo_tags.iter().flatten().map(|name| new_name(name));
         let names: Vec<Name> = tags.collect::<Result<_>>().context("manifest.json")?;
         let image = take(store, files, docker)?;
         let one = |name| Loaded { manifest: image.digest, id: image.id(), name };
@@ -56,6 +56,8 @@ fn take(store: &Store, files: &Files, docker: &Docker) -> Result<Image> {
     let bytes = files.read(&docker.config)?.with_context(|| format!("{} is missing", docker.config))?;
     let config: ImageConfig =
         serde_json::from_slice(&bytes).with_context(|| format!("reading {}", docker.config))?;
+    let (has, wants) = (docker.layers.len(), config.rootfs.diff_ids.len());
+    ensure!(has == wants, "manifest.json has {has} layers, and {} has {wants}", docker.config);
     let mut layers = Vec::new();
     for (name, diff_id) in docker.layers.iter().zip(&config.rootfs.diff_ids) {
         let (digest, size) = files.keep(store, name, None)?;

@@ -7,10 +7,10 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ch02_cgroups::walk::{open_directory, path_to};
 
-use crate::layer_pack::sorted;
+use crate::layer_pack::{DEEPEST, sorted};
 use crate::whiteout::{is_opaque, is_whiteout, seen};
 
 /// How something differs from what the image has.
@@ -72,6 +72,7 @@ fn compare(here: &File, below: &[PathBuf], path: &Path, found: &mut Vec<Change>)
             (old, Some(data)) => {
                 let at = found.len();
                 if data.is_dir() {
+                    ensure!(path.components().count() <= DEEPEST, "{} lies too deep", path.display());
                     let below = if old.as_ref().is_some_and(Metadata::is_dir) { &*below } else { &[] };
                     compare(&open_directory(&there).with_context(looking)?, below, &path, found)?;
                 }

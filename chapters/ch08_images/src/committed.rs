@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, IntoInnerError, Write};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ch01_run::signals::{self, HeldSignals};
 use ch07_lifecycle::groups::Groups;
 use ch07_lifecycle::record::Record;
@@ -43,6 +43,8 @@ fn packed(store: &Store, record: &Record, signals: &HeldSignals) -> Result<(Desc
     let zipped = GzEncoder::new(store.incoming()?, Compression::default());
     let mut tar = BufWriter::with_capacity(PIECE, Stoppable { to: Hashing::new(zipped), signals });
     pack(&record.path("upper"), &mut tar)?;
+    // What is removed meanwhile is passed over, and the record of a removed container goes first of all.
+    ensure!(record.path("upper").try_exists()?, "it was removed meanwhile");
     let tar = tar.into_inner().map_err(IntoInnerError::into_error).context("writing the end of a layer")?;
     let (diff_id, zipped) = tar.to.finish();
     let (digest, length) = zipped.finish().context("writing the end of a layer")?.keep(None)?;

@@ -103,7 +103,7 @@ impl Files {
 
     fn open(&self, name: &str) -> Result<Option<File>> {
         let path = match self {
-            Files::Directory(directory) => directory.join(name),
+            Files::Directory(directory) => directory.join(inside(Path::new(""), Path::new(name))?),
             Files::Archive(held) => match find(held, Path::new(name))? {
                 Some(file) => file.path.clone(),
                 None => return Ok(None),

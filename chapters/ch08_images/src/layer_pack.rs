@@ -20,6 +20,9 @@ use tar::{Builder, EntryType, Header};
 
 use crate::whiteout::{OPAQUE, OVERLAYS_OWN, PREFIX, is_opaque, is_whiteout};
 
+/// How many directories may lie in each other: each is one of ours that is open, and some of our stack.
+pub const DEEPEST: usize = 500;
+
 /// With these a file is not what it seems to be, but something of a layer below, or hidden. overlayfs only makes them if
 /// somebody tells it to.
 const NOT_ITSELF: [&str; 3] =
@@ -95,6 +98,7 @@ impl<W: Write> Packing<W> {
     }
 
     fn add_directory(&mut self, path: &Path, name: &Path) -> Result<()> {
+        ensure!(name.components().count() <= DEEPEST, "it lies too deep");
         let open = open_directory(path)?;
         let path = path_to(&open).join(".");
         self.add_attributes(&path)?;

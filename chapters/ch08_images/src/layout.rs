@@ -69,7 +69,8 @@ fn name_of(descriptor: &Descriptor) -> Result<Option<Name>> {
         (Some(text), _) | (None, Some(text)) => text,
         (None, None) => return Ok(None),
     };
-    match text.parse() {
+    match text.parse::<Name>() {
+        Ok(name) if name.tag().is_none() => Ok(None), // only a registry that was asked for it says what has a digest
         Err(_) if format!("x:{text}").parse::<Name>().is_ok() => Ok(None),
         name => name.map(Some),
     }

@@ -144,6 +144,15 @@ impl fmt::Display for Name {
     }
 }
 
+/// A name that can be given. That with a digest says what an image is, and nobody can give it.
+pub fn new_name(text: &str) -> Result<Name> {
+    let name: Name = text.parse()?;
+    if name.tag().is_none() {
+        bail!("refusing to create a tag with a digest reference: {text:?}");
+    }
+    Ok(name)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -123,6 +123,7 @@ impl Offer {
         progress: &Progress,
     ) -> Result<Image> {
         let wanted = |blob| Wanted { registry, repository: &name.repository, blob, store };
+        store.remove_damaged(&self.manifest.config.digest)?;
         wanted(&self.manifest.config).fetch(None, || false).context("fetching the image's config")?;
         let config: ImageConfig =
             store.document(&self.manifest.config.digest).context("the image's config")?;
@@ -159,9 +160,7 @@ impl Offer {
         }
         store.lowers(&image)?;
         // Last, because with it the image is there.
-        if !store.has(&image.digest)? {
-            store.add(&self.document)?;
-        }
+        store.add(&self.document)?;
         if store.tagged(name)? != Some(image.digest) {
             store.tag(name, &image.digest)?;
         }

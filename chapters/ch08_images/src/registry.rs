@@ -147,8 +147,9 @@ impl Registry {
         {
             headers.push((AUTHORIZATION.as_str(), format!("Basic {}", credentials.encoded())));
         }
-        let answer =
-            self.send(&Question { method: Method::GET, uri, headers, payload: Payload::None }, None)?;
+        // Without the old one, which may be why a new one is needed; and two such headers are an error.
+        let question = Question { method: Method::GET, uri, headers, payload: Payload::None };
+        let answer = self.send(&question, None, None)?;
         let answer = answer::accepted(answer, &[StatusCode::OK]).context("having a token made")?;
         let token: Value = serde_json::from_slice(&answer::document(answer)?).context("reading a token")?;
         let token = token.get("token").or_else(|| token.get("access_token")).and_then(Value::as_str);
@@ -157,21 +158,27 @@ impl Registry {
 
     /// Asks, and goes where the registry sends us, without the header that is only for it.
     fn follow(&self, question: &Question<'_>) -> Result<Response<Body>> {
-        let mut answer = self.send(question, None)?;
+        let known = || self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut answer = self.send(question, None, known())?;
         for _ in 0..MOST_REDIRECTS {
             let may_follow = matches!(question.method, Method::GET | Method::HEAD);
             if !answer.status().is_redirection() || !may_follow {
                 return Ok(answer);
             }
             let uri = answer::location(&answer)?;
-            answer = self.send(question, Some(uri))?;
+            answer = self.send(question, Some(uri), known())?;
         }
         ensure!(!answer.status().is_redirection(), "the registry sends us from one place to another");
         Ok(answer)
     }
 
-    /// Sends a question once, to its own place or to another.
-    fn send(&self, question: &Question<'_>, elsewhere: Option<Uri>) -> Result<Response<Body>> {
+    /// Sends a question once, to its own place or to another. `known` goes along if that is the registry itself.
+    fn send(
+        &self,
+        question: &Question<'_>,
+        elsewhere: Option<Uri>,
+        known: Option<HeaderValue>,
+    ) -> Result<Response<Body>> {
         let uri = elsewhere.as_ref().unwrap_or(&question.uri);
         // What stands behind `?` can be as good as a password.
         debug!("{} {}{}", question.method, address::origin(uri), uri.path());
@@ -180,8 +187,7 @@ impl Registry {
         for (name, value) in &question.headers {
             request = request.header(*name, value);
         }
-        let authorization = self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(value) = authorization
+        if let Some(value) = known
             && address::origin(uri) == address::origin(&self.base)
         {
             request = request.header(AUTHORIZATION, value);

@@ -99,17 +99,36 @@ impl Store {
 
     /// A document: all its bytes, if they are what their name says.
     pub fn read(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let bytes = self.bytes(digest)?;
+        let path = self.blob(digest);
+        ensure!(
+            Digest::of(&bytes) == *digest,
+            "{} is damaged: its bytes are not what its name says",
+            path.display()
+        );
+        Ok(bytes)
+    }
+
+    /// Removes a document that is damaged, so that it can come again.
+    pub fn remove_damaged(&self, digest: &Digest) -> Result<()> {
+        if !self.has(digest)? || Digest::of(&self.bytes(digest)?) == *digest {
+            return Ok(());
+        }
+        let path = self.blob(digest);
+        debug!("unlink({path:?})");
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()), // somebody else was faster
+            removed => removed.with_context(|| format!("removing {}, which is damaged", path.display())),
+        }
+    }
+
+    fn bytes(&self, digest: &Digest) -> Result<Vec<u8>> {
         let path = self.blob(digest);
         let reading = || format!("reading {}", path.display());
         // With room for all of a usual one, it is read in one step.
         let (file, mut bytes) = (File::open(&path).with_context(reading)?, Vec::with_capacity(16 << 10));
         file.take(BIGGEST + 1).read_to_end(&mut bytes).with_context(reading)?;
         ensure!(bytes.len() as u64 <= BIGGEST, "{} is no document: it's longer than 4 MiB", path.display());
-        ensure!(
-            Digest::of(&bytes) == *digest,
-            "{} is damaged: its bytes are not what its name says",
-            path.display()
-        );
         Ok(bytes)
     }
 
@@ -133,11 +152,16 @@ impl Store {
         let (file, mut first) = (File::open(&path).with_context(reading)?, Vec::new());
         let is_short = file.metadata().with_context(reading)?.len() <= BIGGEST;
         file.take(16).read_to_end(&mut first).with_context(reading)?;
-        Ok(is_short && first.trim_ascii_start().starts_with(b"{"))
+        let first = first.trim_ascii_start();
+        Ok(is_short && (first.is_empty() || first.starts_with(b"{"))) // nobody knows what comes after so many blanks
     }
 
-    /// Keeps a document. Returns its name.
+    /// Keeps a document, unless it is there and whole: then whoever holds it holds it still. Returns its name.
     pub fn add(&self, bytes: &[u8]) -> Result<Digest> {
+        let digest = Digest::of(bytes);
+        if self.read(&digest).is_ok() {
+            return Ok(digest);
+        }
         let mut incoming = self.incoming()?;
         incoming.write_all(bytes).context("writing a blob")?;
         Ok(incoming.keep(None)?.0)
@@ -158,7 +182,8 @@ impl Store {
         let mut incoming = self.incoming()?;
         let parent = path.parent().unwrap_or(&self.directory);
         state::make_private(parent)?;
-        let written = incoming.write_all(bytes);
+        // Nothing else tells whether these bytes are the right ones. So they are on the disk before they have their name.
+        let written = incoming.write_all(bytes).and_then(|()| File::open(&incoming.path)?.sync_all());
         written.and_then(|()| incoming.rename(path)).with_context(|| format!("writing {}", path.display()))
     }
 }

@@ -570,3 +570,18 @@ fn changes_are_what_is_seen_from_outside() {
     let other_mode = Said { mode: 0o711, ..dir("below") };
     assert_eq!(changes(&[other_mode]), ["C /below"]);
 }
+
+#[test]
+fn what_lies_too_deep_is_refused() {
+    let layers = Layers::new();
+    let top = layers.0.path().join("deep");
+    let deep = (0..600).fold(top.clone(), |path, _| path.join("d"));
+    fs::create_dir_all(&deep).unwrap();
+    let refuse = move || {
+        for error in [pack(&top, &mut Vec::new()).unwrap_err(), changes(&top, &[]).map(drop).unwrap_err()] {
+            assert!(format!("{error:#}").contains("lies too deep"), "{error:#}");
+        }
+    };
+    // A command's own thread has such a stack; those of tests have less.
+    std::thread::Builder::new().stack_size(8 << 20).spawn(refuse).unwrap().join().unwrap();
+}

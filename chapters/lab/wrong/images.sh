@@ -80,6 +80,7 @@ case $defect/$verb in
         [[ " $* " != *" --entrypoint "* ]] || exec "$right" run --rm "${@: -1}"
         ;;
     user-root/run) exec "$right" run -u 0 "${@:2}" ;;
+    volumes-empty/run) exec "$right" run --tmpfs /data "${@:2}" ;;
     workdir-root/run) exec "$right" run -w / "${@:2}" ;;
     stop-by-term/run) exec "$right" run --stop-signal TERM "${@:2}" ;;
     env-over-options/run)

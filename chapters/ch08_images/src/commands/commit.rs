@@ -17,7 +17,7 @@ use crate::committed;
 use crate::formats::{CONFIG, Descriptor, Execution, History, LAYER_GZIP};
 use crate::image::Image;
 use crate::instructions;
-use crate::name::Name;
+use crate::name::new_name;
 use crate::new_image::write_image;
 use crate::store::Store;
 
@@ -49,7 +49,7 @@ pub struct Args {
 /// All that `commit` does, in order.
 pub fn commit(args: &Args) -> Result<u8> {
     args.common.start()?;
-    let name: Option<Name> = args.name.as_deref().map(str::parse).transpose()?;
+    let name = args.name.as_deref().map(new_name).transpose()?;
     let state = state::root()?;
     let record = find::one(&state, &args.container)?;
     let store = Store::open(&state)?;

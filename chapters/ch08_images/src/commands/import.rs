@@ -9,11 +9,11 @@ use ch03_pivot_root::state;
 use ch07_lifecycle::common::Common;
 use ch07_lifecycle::{output, time};
 
-use crate::commands::tag::new_name;
 use crate::decompress::largest_image;
 use crate::formats::{CONFIG, Descriptor, History, ImageConfig, RootFs};
 use crate::image::Image;
 use crate::instructions;
+use crate::name::new_name;
 use crate::new_image::{packed_how, write_image};
 use crate::platform::this_machine;
 use crate::store::Store;

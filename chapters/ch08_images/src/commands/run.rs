@@ -14,6 +14,7 @@ use ch01_run::{descriptors, id, inherited, messages, namespaces, terminal};
 use ch03_pivot_root::{image, state};
 use ch07_lifecycle::asked::{Asked, Plan};
 use ch07_lifecycle::launch::{Bond, launch};
+use ch07_lifecycle::record::Record;
 use ch07_lifecycle::{facts, orphans, output};
 use clap::ValueEnum;
 
@@ -80,11 +81,13 @@ pub fn run(args: &Args) -> Result<u8> {
     if options.interactive && options.terminal && !detach && stdin().is_terminal() {
         terminal::wait_for_foreground(&signals)?; // in the background nothing has begun
     }
-    if detach || !args.asked.keeping.remove {
-        base.volumes.iter_mut().for_each(Volume::keep); // else they go with the container, when we do
-    }
     let bond = if detach { Bond::Detached } else { Bond::Leash };
-    let status = launch(&plan, None, bond, options.interactive, &signals)?;
+    let launched = launch(&plan, None, bond, options.interactive, &signals);
+    // As long as there is a record, they are that container's: it has ended, or goes on without us.
+    if Record::open(&plan.state, &plan.id).directory().try_exists().unwrap_or(true) {
+        base.volumes.iter_mut().for_each(Volume::keep);
+    }
+    let status = launched?;
     if detach && status == 0 {
         output::print_line(&plan.id).context("printing the id")?;
     }
@@ -105,7 +108,8 @@ fn base(args: &Args, state: &Path) -> Result<Base> {
     let in_use = Some(store.hold(&image.digest)?);
     let says = &image.config.config;
     translation::ensure_words(says)?;
-    let targets = anonymous::targets(says.volumes.keys(), &args.asked.volumes)?;
+    let targets =
+        anonymous::targets(says.volumes.keys(), &args.asked.volumes, &args.asked.surroundings.tmpfs)?;
     let volumes = targets.iter().map(|target| Volume::make(state, target, &lowers));
     let volumes = volumes.collect::<Result<_>>()?;
     Ok(Base { name: word.to_string(), image: Some(image), lowers, volumes, _in_use: in_use })

@@ -1,10 +1,10 @@
 //! `tag`: one more name for an image.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use ch03_pivot_root::state;
 use ch07_lifecycle::common::Common;
 
-use crate::name::Name;
+use crate::name::new_name;
 use crate::store::Store;
 
 /// What `tag` is asked for.
@@ -29,13 +29,4 @@ pub fn tag(args: &Args) -> Result<u8> {
     let (_, image) = store.find(&args.image)?;
     store.tag(&name, &image.digest)?;
     Ok(0)
-}
-
-/// A name that can be given. That with a digest says what an image is, and nobody can give it.
-pub fn new_name(text: &str) -> Result<Name> {
-    let name: Name = text.parse()?;
-    if name.tag().is_none() {
-        bail!("refusing to create a tag with a digest reference: {text:?}");
-    }
-    Ok(name)
 }

@@ -1,6 +1,6 @@
 //! Chapter 7: containers that stay when whoever started them leaves, and the commands that look after them.
 
-mod attach;
+pub(super) mod attach;
 mod background;
 mod control;
 pub(crate) mod copying;

@@ -134,6 +134,7 @@ fn loads(lab: &Lab) -> Result<()> {
 }
 
 fn loads_docker(lab: &Lab) -> Result<()> {
+    one_layer_more(lab)?;
     let file = lab.path("docker.tar");
     image()?.write_docker_archive(&file, NAME)?;
     let outcome = lab.call("load", ["-i".as_ref(), file.as_os_str()]).finish()?;
@@ -142,11 +143,35 @@ fn loads_docker(lab: &Lab) -> Result<()> {
     see::same(&outcome.line, "the id in images -q:", vec![image()?.id()], ids(lab)?)
 }
 
+/// What `docker save` used to write, with a layer that the image doesn't have.
+fn one_layer_more(lab: &Lab) -> Result<()> {
+    let (mut more, file) = (image()?, lab.path("more.tar"));
+    more.layers.push(Blob::new("", tar_of(&[Entry::file("more", "")])?));
+    more.write_docker_archive(&file, NAME)?;
+    let outcome = lab.call("load", ["-i".as_ref(), file.as_os_str()]).finish()?;
+    outcome.refuses(&[1])?;
+    see::same(&outcome.line, "the ids in images -q:", Vec::new(), ids(lab)?)
+}
+
 fn loads_nameless(lab: &Lab) -> Result<()> {
     let outcome = load(lab, &image()?, "")?;
     outcome.prints(format!("Loaded image ID: {}\n", image()?.config().digest()))?;
     see::same(&outcome.line, "the id in images -q:", vec![image()?.id()], ids(lab)?)?;
-    runs(lab, &image()?.id())
+    runs(lab, &image()?.id())?;
+    // A digest is no name that somebody can give: it would be a promise of another.
+    let (file, pinned) = (lab.path("pinned.tar"), format!("lab/pinned@{}", digest(b"another image")));
+    let mut named = index(&[(&image()?.manifest(), "")]);
+    named["manifests"][0]["annotations"] = json!({"io.containerd.image.name": pinned});
+    for old in [false, true] {
+        match old {
+            false => write_archive(&file, &image()?.blobs(), &named)?,
+            true => image()?.write_docker_archive(&file, &pinned)?,
+        }
+        lab.call("load", ["-i".as_ref(), file.as_os_str()]).finish()?;
+        let run = lab.run(["true"]).with(["--pull", "never"]).of(&pinned).finish()?;
+        run.refuses(&[125])?;
+    }
+    Ok(())
 }
 
 /// A manifest list that has this image for this machine, and another one for another, which is not there.

@@ -231,7 +231,30 @@ fn silent(lab: &Lab) -> Result<()> {
     runs(lab, &name, "never\n")
 }
 
+/// The same layer twice, of two sizes.
+fn wrong_sizes(lab: &Lab) -> Result<()> {
+    let registry = Registry::open()?;
+    let mut twice = image("twice")?;
+    twice.layers.push(twice.layers[0].clone());
+    let ids = &mut twice.config["rootfs"]["diff_ids"];
+    let first = ids[0].clone();
+    ids.as_array_mut().context("diff_ids")?.push(first);
+    registry.put_blobs(&twice.blobs());
+    let mut manifest: Value = serde_json::from_slice(&twice.manifest().bytes)?;
+    let last = twice.layers.len() - 1;
+    manifest["layers"][last]["size"] = json!(u64::MAX);
+    registry.put_manifest(&Blob::json(&twice.manifest().kind, &manifest), "lab/twice:1");
+    let name = registry.name("lab/twice:1");
+    pull(lab, &name)?.finish()?;
+    for (verb, words) in [("images", &[][..]), ("images", &["--format", "json"]), ("df", &[])] {
+        lab.call(verb, words).finish()?.succeeds()?;
+    }
+    lab.call("rmi", [&name]).finish()?;
+    lab.call("prune", ["-f"]).finish()?.succeeds().map(drop)
+}
+
 fn lists(lab: &Lab) -> Result<()> {
+    wrong_sizes(lab)?;
     let registry = Registry::open()?;
     let image = image("inner")?;
     registry.put(&image, "lab/app:1");

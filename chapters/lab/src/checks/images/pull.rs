@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -136,10 +137,26 @@ fn again(lab: &Lab) -> Result<()> {
     registry.forget();
     pull(lab, &name)?.finish()?.succeeds()?;
     see::same("pull, again", "questions for blobs", 0, registry.asked("GET", "/blobs/").len())?;
+    // What is damaged comes again.
+    for blob in [image("the first")?.manifest(), image("the first")?.config()] {
+        let Some(file) = found(&lab.state(), &blob.digest()[7..]) else { continue };
+        fs::write(&file, b"{}")?;
+        pull(lab, &name)?.finish()?.succeeds()?;
+        runs(lab, &name, "the first\n")?;
+    }
     // The tag has moved.
     registry.put(&image("the second")?, "lab/app:1");
     pull(lab, &name)?.finish()?.succeeds()?;
     runs(lab, &name, "the second\n")
+}
+
+/// The file of this name somewhere below a directory.
+fn found(directory: &Path, name: &str) -> Option<PathBuf> {
+    let mut paths = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    paths.find_map(|path| match path.symlink_metadata().ok()?.is_dir() {
+        true => found(&path, name),
+        false => path.file_name().is_some_and(|found| found == name).then_some(path),
+    })
 }
 
 fn by_digest(lab: &Lab) -> Result<()> {
@@ -354,7 +371,18 @@ fn token(lab: &Lab) -> Result<()> {
         right,
     )?;
     let with_password = asked.iter().any(|one| one.headers.contains_key("authorization"));
-    see::same("pull", "a password for the token, of someone who has none:", false, with_password)
+    see::same("pull", "a password for the token, of someone who has none:", false, with_password)?;
+    // One that has run out is no help in getting another.
+    registry.forget();
+    let demand = "Bearer realm=\"http://127.0.0.1:5000/token\",service=\"lab\"".to_string();
+    let over = Answer::Whole(401, vec![("WWW-Authenticate", demand)], b"{}".to_vec());
+    let other = registry.put(&image("behind the same door")?, "lab/other:1");
+    registry.answers("GET", "/blobs/", 1, over);
+    pull(lab, &other)?.finish()?.succeeds()?;
+    let asked = registry.asked("GET", "/token");
+    see::same("pull", "two questions for a token:", true, asked.len() >= 2)?;
+    let with_old = asked.iter().any(|one| one.headers.contains_key("authorization"));
+    see::same("pull", "the old token sent where a new one is asked for:", false, with_old)
 }
 
 fn login(lab: &Lab) -> Result<()> {

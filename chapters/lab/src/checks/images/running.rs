@@ -7,11 +7,14 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::load;
+use super::store::bytes;
 use crate::chapter::Chapter::Images;
 use crate::checks::check::Check;
+use crate::checks::lifecycle::attach::{CTRL_P, CTRL_Q};
 use crate::see;
 use crate::trial::oci::{Entry, Image, busybox};
 use crate::trial::runtime::Lab;
+use crate::trial::terminal::Terminal;
 
 pub(crate) const CHECKS: &[Check] = &[
     Check::new(
@@ -61,6 +64,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Images,
         "What the image says holds for exec, and when the container is started again.",
         kept,
+    ),
+    Check::new(
+        "image-volumes",
+        Images,
+        "A path of the image's Volumes is one for each container, with the image's data; it lives as long as the container.",
+        volumes,
     ),
     Check::new(
         "image-busybox",
@@ -196,6 +205,45 @@ fn kept(lab: &Lab) -> Result<()> {
     let two = lab.kept(["sleep", "1000"]).of(NAME).detach()?;
     let words = [two.id(), "sh", "-c", "id -un; echo $COLOUR; pwd"];
     lab.call("exec", words).finish()?.succeeds()?.prints(text).map(drop)
+}
+
+fn volumes(lab: &Lab) -> Result<()> {
+    let data = vec![Entry::directory("data/"), Entry::file("data/file", "of the image\n")];
+    let image = Image::of(&[busybox()?, data])?;
+    let image = image.says("Volumes", json!({"/data": {}, "/data/": {}, "/other": {}}));
+    load(lab, &image, NAME)?;
+    let run = |words: &[&str]| lab.run(words).with(["--pull", "never"]).of(NAME);
+    run(&["cat", "/data/file"]).finish()?.succeeds()?.prints("of the image\n")?; // what is made only once is made now
+    let before = bytes(&lab.state());
+    let is_gone = |did: &str| see::same(did, "bytes in the state directory:", before, bytes(&lab.state()));
+    let script = "echo changed > /data/file; head -c 100000 /dev/zero > /other/zeros; cat /data/file";
+    run(&["sh", "-c", script]).finish()?.succeeds()?.prints("changed\n")?;
+    is_gone("run --rm")?;
+    run(&["cat", "/data/file"]).finish()?.succeeds()?.prints("of the image\n")?;
+    run(&["ls", "-A", "/data"]).with(["--tmpfs", "/data"]).finish()?.succeeds()?.prints("")?;
+    let one = lab
+        .kept(["sh", "-c", "cat /data/file; echo mine > /data/file"])
+        .with(["--name", "one"])
+        .of(NAME)
+        .detach()?;
+    one.exits(0)?;
+    lab.says("start", ["one"], "one\n")?;
+    one.wrote("of the image\nmine\n")?;
+    let kept = bytes(&lab.state());
+    let refused = lab.kept(["true"]).with(["--name", "one"]).of(NAME).finish()?;
+    refused.refuses(&[125])?;
+    see::same(&refused.line, "bytes in the state directory:", kept, bytes(&lab.state()))?;
+    one.remove()?;
+    // Whoever leaves a container leaves it its data.
+    let script = format!("\"$RUNTIME\" run -it --rm --name two --pull never {NAME} sh; echo \"status $?\"");
+    let mut terminal = Terminal::with_shell(lab, &["-c", &script])?;
+    terminal.shows("# ")?;
+    terminal.types("echo kept > /data/file; echo \"it is $((6 * 7))\"\n")?;
+    terminal.shows("it is 42")?;
+    terminal.types(&format!("{CTRL_P}{CTRL_Q}"))?;
+    terminal.shows("status 0")?;
+    lab.says("exec", ["two", "cat", "/data/file"], "kept\n")?;
+    lab.says("rm", ["-f", "two"], "two\n")
 }
 
 fn made_from_host(lab: &Lab) -> Result<()> {

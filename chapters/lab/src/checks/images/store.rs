@@ -16,7 +16,7 @@ use super::{load, pull};
 use crate::chapter::Chapter::Images;
 use crate::checks::check::Check;
 use crate::see::{self, SOON, wait_for};
-use crate::trial::oci::{Entry, Image, busybox};
+use crate::trial::oci::{Blob, Entry, Image, busybox, index, write_archive};
 use crate::trial::outcome::Outcome;
 use crate::trial::registry::Registry;
 use crate::trial::runtime::Lab;
@@ -352,9 +352,18 @@ fn prunes(lab: &Lab) -> Result<()> {
     one.exits(0)?;
     load(lab, &big(b'b')?, "lab/big")?; // the first one's name is the second one's now
     load(lab, &big(b'c')?, "lab/big")?; // and that one's the third's
+    // One whose documents begin with blanks is an image like others.
+    let blanks = image("blanks")?;
+    let spaced = |blob: Blob| Blob::new(&blob.kind, [&b" \n".repeat(20), &*blob.bytes].concat());
+    let file = lab.path("blanks.tar");
+    let blobs: Vec<_> =
+        blanks.layers.iter().cloned().chain([blanks.config(), spaced(blanks.manifest())]).collect();
+    write_archive(&file, &blobs, &index(&[(&spaced(blanks.manifest()), "lab/blanks:1")]))?;
+    lab.call("load", ["-i".as_ref(), file.as_os_str()]).finish()?.succeeds()?;
     let before = bytes(&lab.state());
     let outcome = lab.call("prune", ["-f"]).finish()?;
     outcome.succeeds()?;
+    lab.run(["cat", "/from"]).of("lab/blanks:1").finish()?.succeeds()?.prints("blanks\n")?;
     if !outcome.output().contains("reclaimed") {
         return Err(outcome.differs("how much was reclaimed"));
     }
