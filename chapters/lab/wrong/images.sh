@@ -53,7 +53,7 @@ in_another_store() {
 
 names_and_then_blobs() {
     cp -r "$elsewhere/store/tags" "$state/store"
-    sleep 0.1
+    sleep 0.5
     cp -r "$elsewhere/store/blobs" "$state/store"
 }
 
