@@ -19,6 +19,7 @@ use crate::clients::{Client, Clients};
 use crate::groups::Groups;
 use crate::record::Record;
 use crate::running::Keeper;
+use crate::state::KILLED;
 use crate::wire::News;
 use crate::{creation, descriptors, ends, restart, unfinished};
 
@@ -76,6 +77,10 @@ fn kept(
     let record = old.map_or_else(|| creation::create(plan), Ok)?;
     let lives = Lives { plan, record: &record, has_ended: false };
     if is_old {
+        // Whoever kept it may have been killed since the last sweep: without a status it would seem to run from now on.
+        if record.has("started")? && !record.has("status")? {
+            record.write("status", KILLED)?;
+        }
         // How it ended last time stays until the command runs again: it may never do.
         ["failure", "restarts", "stopping"].iter().try_for_each(|fact| record.forget(fact))?;
         record.write("keeper", std::process::id())?;

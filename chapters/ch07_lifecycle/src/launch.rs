@@ -43,7 +43,10 @@ pub fn launch(plan: &Plan, old: Option<Record>, bond: Bond, keys: bool, signals:
     let followed = client::follow(&keeper.socket, &wants, signals, &|signal| keeper.pass_on(signal));
     match followed.transpose() {
         None => Ok(0),
-        Some(Err(error)) if bond == Bond::Attached => Err(error), // the container goes on without us
+        Some(Err(error)) if bond == Bond::Attached => {
+            orphans::sweep(&plan.state)?; // the keeper may have been killed; else the container goes on without us
+            Err(error)
+        }
         Some(ended) => keeper.end(plan, ended),
     }
 }

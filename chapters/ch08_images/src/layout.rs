@@ -77,7 +77,8 @@ fn name_of(descriptor: &Descriptor) -> Result<Option<Name>> {
 }
 
 fn is_other(whole: &str, reference: &str) -> bool {
-    whole != reference && whole.parse().is_ok_and(|name: Name| name.tag() != Some(reference))
+    let is_digest = reference.starts_with('@'); // containerd's, of a name with a digest
+    whole != reference && !is_digest && whole.parse().is_ok_and(|name: Name| name.tag() != Some(reference))
 }
 
 /// An image, or of an image for several kinds of machines the one for this.

@@ -19,7 +19,7 @@ pub fn pause(args: &Args) -> Result<u8> {
         State::Running => {
             let groups = Groups::open(record.id())?;
             groups.freeze()?;
-            if State::of(record)? != State::Paused {
+            if !State::of(record)?.runs() {
                 groups.thaw()?; // it has ended meanwhile, and what starts next must not begin frozen
                 bail!("container {} is not running", word.display());
             }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use ch01_run::signals::HeldSignals;
 use ch01_run::{inherited, terminal};
+use nix::sys::signal::SigSet;
 
 use crate::asked::Plan;
 use crate::launch::{Bond, launch};
@@ -45,8 +46,12 @@ pub fn start(args: &Args) -> Result<u8> {
         // Like Docker: whoever wants it to run has what he wants.
         if let Some(held) = lock_unless_it_runs(&record)? {
             let plan = Plan::again(&held, state.clone())?;
-            let signals = HeldSignals::hold()?; // only now: until we have the lock, Ctrl-C ends us at once
-            let status = launch(&plan, Some(held), Bond::Detached, false, &signals)?;
+            // Until we have the lock, Ctrl-C ends us at once; and so it's again for the next one, which may have to wait, too.
+            let before = SigSet::thread_get_mask().context("looking which signals are held")?;
+            let signals = HeldSignals::hold()?;
+            let launched = launch(&plan, Some(held), Bond::Detached, false, &signals);
+            before.thread_set_mask().context("letting signals through")?;
+            let status = launched?;
             if status != 0 {
                 return Ok(false); // the keeper's line has been printed
             }

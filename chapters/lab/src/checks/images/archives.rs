@@ -160,14 +160,19 @@ fn loads_nameless(lab: &Lab) -> Result<()> {
     runs(lab, &image()?.id())?;
     // A digest is no name that somebody can give: it would be a promise of another.
     let (file, pinned) = (lab.path("pinned.tar"), format!("lab/pinned@{}", digest(b"another image")));
+    let reference = format!("@{}", digest(b"another image"));
     let mut named = index(&[(&image()?.manifest(), "")]);
-    named["manifests"][0]["annotations"] = json!({"io.containerd.image.name": pinned});
+    named["manifests"][0]["annotations"] =
+        json!({"io.containerd.image.name": pinned, "org.opencontainers.image.ref.name": reference});
     for old in [false, true] {
         match old {
             false => write_archive(&file, &image()?.blobs(), &named)?,
             true => image()?.write_docker_archive(&file, &pinned)?,
         }
-        lab.call("load", ["-i".as_ref(), file.as_os_str()]).finish()?;
+        let loaded = lab.call("load", ["-i".as_ref(), file.as_os_str()]).finish()?;
+        if !old {
+            loaded.succeeds()?; // it is an image like others, and has no name
+        }
         let run = lab.run(["true"]).with(["--pull", "never"]).of(&pinned).finish()?;
         run.refuses(&[125])?;
     }

@@ -142,14 +142,20 @@ fn attached(lab: &Lab) -> Result<()> {
     four.exits(0)?;
     let other = File::open(lab.place_of_containers().join(four.id()))?;
     other.lock_shared()?;
-    for options in [&["four"][..], &["-a", "four"]] {
+    let five = lab.kept(["true"]).with(["--name", "five"]).detach()?;
+    five.exits(0)?;
+    for options in [&["four"][..], &["-a", "four"], &["five", "four"]] {
         let mut waits = lab.call("start", options).start()?;
+        if options[0] == "five" {
+            waits.wrote("five\n")?;
+        }
         sleep(Duration::from_millis(300));
         waits.signal(Signal::SIGINT);
         let ended = wait_for(SOON, || waits.ended())?;
         ended.ok_or_else(|| waits.differs("an end of start after SIGINT", "none"))?;
     }
     drop(other);
+    five.remove()?;
     four.remove()?;
     lab.refuses("start", ["-a", "nobody"], "nobody")
 }
