@@ -73,6 +73,7 @@ fn mounts_in(namespace: File) -> Result<Vec<u8>> {
         File::from(table).read_to_end(&mut text)?;
         Ok(text)
     };
-    let looked: Result<Vec<u8>> = thread::spawn(look).join().unwrap_or_else(|_| bail!("the thread panicked"));
+    let thread = thread::Builder::new().spawn(look).context("starting a thread")?;
+    let looked: Result<Vec<u8>> = thread.join().unwrap_or_else(|_| bail!("the thread panicked"));
     looked.context("looking at the mounts of another namespace")
 }

@@ -20,8 +20,8 @@ use nix::unistd::{read, write};
 use crate::raw::CallersModes;
 use crate::{pty, worker};
 
-/// What a terminal takes as the end of the input, at the beginning of a line: Ctrl-D.
-const END_OF_INPUT: u8 = 4;
+/// What a terminal takes as the end of the input: Ctrl-D. Twice, for in the middle of a line the first only hands that over.
+const END_OF_INPUT: [u8; 2] = [4, 4];
 
 /// How long the terminal may be silent, in milliseconds, after the container has ended, if somebody else keeps it open.
 const LAST_WORDS: u16 = 100;
@@ -119,7 +119,7 @@ impl Relay {
         match read(stdin(), &mut bytes) {
             Ok(0) | Err(Errno::EIO) if self.raw => bail!("the terminal has hung up"),
             // A file has ended, or somebody's pipe: the container's terminal has other means to say so.
-            Ok(0) => (self.keys, self.pending) = (false, vec![END_OF_INPUT]),
+            Ok(0) => (self.keys, self.pending) = (false, END_OF_INPUT.to_vec()),
             Err(Errno::EINTR | Errno::EAGAIN) => {}
             read => self.pending.extend(&bytes[..read.context("reading what is typed")?]),
         }

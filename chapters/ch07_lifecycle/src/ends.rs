@@ -20,8 +20,8 @@ use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, read, setsid, write};
 use crate::log_line::Stream;
 use crate::wire::PIECE;
 
-/// What a terminal takes as the end of the input, at the beginning of a line: Ctrl-D.
-const END_OF_INPUT: u8 = 4;
+/// What a terminal takes as the end of the input, also in the middle of a line: Ctrl-D, twice.
+const END_OF_INPUT: [u8; 2] = [4, 4];
 
 /// The container's ends. Drop them as soon as the child is there: while ours are open, nobody sees that it has closed its.
 #[derive(Debug)]
@@ -174,7 +174,7 @@ impl Outer {
     /// There won't be more keys.
     pub fn end_keys(&mut self) -> Result<()> {
         if self.is_terminal {
-            return self.type_keys(&[END_OF_INPUT]);
+            return self.type_keys(&END_OF_INPUT);
         }
         self.keys_end = true;
         self.write_keys()

@@ -353,6 +353,12 @@ fn no_terminal(lab: &Lab) -> Result<()> {
     if !typed.output().contains("hello\r\nhello\r\n") {
         return Err(typed.differs("hello, echoed by the terminal and printed by cat"));
     }
+    // Without a newline, too, the input has an end.
+    let torn = lab.run(["cat"]).with(["-ti"]).input("first\nhello").finish()?;
+    torn.succeeds()?;
+    if !torn.output().contains("hello") {
+        return Err(torn.differs("hello, of which no line ends"));
+    }
     let silent = lab.sh("read -t 1 word; echo \"[$word]\"").with(["-t"]).input("hello\n").finish()?;
     silent.prints("[]\r\n").map(drop)
 }
