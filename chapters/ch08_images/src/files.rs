@@ -188,6 +188,20 @@ mod tests {
     }
 
     #[test]
+    fn no_name_leads_out_of_a_directory() {
+        let host = tempfile::tempdir().unwrap();
+        std::fs::write(host.path().join("secret"), "the host's").unwrap();
+        let directory = host.path().join("layout");
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(directory.join("file"), "text").unwrap();
+        let files = Files::Directory(directory);
+        assert_eq!(files.read("./file").unwrap().as_deref(), Some(&b"text"[..]));
+        for name in ["../secret", host.path().join("secret").to_str().unwrap(), "a/../../secret"] {
+            assert!(files.read(name).unwrap_err().to_string().contains("reading"), "{name}");
+        }
+    }
+
+    #[test]
     fn names_are_looked_up_and_lead_nowhere() {
         let state = tempfile::tempdir().unwrap();
         let store = Store::open(state.path()).unwrap();
