@@ -222,7 +222,7 @@ fn carry_simply(
     modes.map_or(Ok(()), |modes| modes.make_raw(signals))?;
     if keys {
         let mut typed = terminal.try_clone()?;
-        thread::spawn(move || io::copy(&mut stdin(), &mut typed).and_then(|_| typed.write_all(b"\x04")));
+        thread::spawn(move || io::copy(&mut stdin(), &mut typed).and_then(|_| typed.write_all(b"\x04\x04")));
     }
     let mut bytes = [0; 4096];
     while let Ok(there @ 1..) = terminal.read(&mut bytes) {
