@@ -17,13 +17,15 @@ pub fn root() -> Result<PathBuf> {
     let root = root.context("finding the state directory")?;
     // A ring of links: here the kernel says so, and below we would follow it for ever.
     root.try_exists().with_context(|| format!("looking at {}", root.display()))?;
-    ensure_ours(&root).with_context(|| format!("using {} as the state directory", root.display()))?;
+    ensure_ours(&root, true).with_context(|| format!("using {} as the state directory", root.display()))?;
     Ok(root)
 }
 
 /// Fails where others than root, and whoever became root by sudo, could change what the path leads to: we delete in
 /// there, as root, and they could have us delete anything.
-fn ensure_ours(path: &Path) -> Result<()> {
+///
+/// `is_whole` unless more names follow, as behind a link in the middle of a path.
+fn ensure_ours(path: &Path, is_whole: bool) -> Result<()> {
     for part in path.ancestors() {
         let data = match part.symlink_metadata() {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
@@ -33,8 +35,8 @@ fn ensure_ours(path: &Path) -> Result<()> {
         if data.is_symlink() {
             let target =
                 fs::read_link(part).with_context(|| format!("reading the link {}", part.display()))?;
-            ensure_ours(&part.parent().unwrap_or(part).join(target))?;
-        } else if others_write(&data) && (part == path || data.mode() & STICKY == 0) {
+            ensure_ours(&part.parent().unwrap_or(part).join(target), is_whole && part == path)?;
+        } else if others_write(&data) && (is_whole && part == path || data.mode() & STICKY == 0) {
             let part = part.display();
             bail!("others can write to {part} (mode {:o}): chmod go-w {part}", data.mode() & 0o7777);
         }

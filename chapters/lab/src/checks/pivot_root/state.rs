@@ -147,7 +147,8 @@ fn of_others(lab: &Lab) -> Result<()> {
     // What is root's alone works, with everybody's /tmp above it, and by a link of root's own.
     let own = directory(open.join("own"), 0o755)?;
     symlink(&own, lab.path("own-link"))?;
-    for state in [own, lab.path("own-link")] {
+    symlink(&open, lab.path("open-link"))?;
+    for state in [own, lab.path("own-link"), lab.path("open-link/own")] {
         lab.sh("echo ran").state(&state).finish()?.succeeds()?.prints("ran\n")?;
     }
     before[0].still("run with a state directory of root's")
