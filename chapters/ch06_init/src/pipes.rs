@@ -1,14 +1,17 @@
 //! Pipes in the place of the caller's terminal: pipe(2), isatty(3), dup(2).
 
-use std::io::{self, ErrorKind, IsTerminal, PipeReader, PipeWriter, Read, Write, stderr, stdin, stdout};
+use std::io::{self, IsTerminal, PipeReader, PipeWriter, stderr, stdin, stdout};
+use std::os::fd::AsFd;
 
 use anyhow::{Context, Result};
 use ch01_run::descriptors;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
-use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, read};
 
 use crate::carriers::Carriers;
+use crate::relay;
 use crate::worker::Worker;
 
 /// The container's stdin, stdout and stderr. Files and pipes of the caller's go in as they are; a terminal does not.
@@ -55,8 +58,8 @@ fn typed(carriers: &mut Carriers) -> Result<Option<PipeReader>> {
     if !stdin().is_terminal() {
         return Ok(None);
     }
-    let (reader, mut writer) = io::pipe().context("making a pipe for what is typed")?;
-    carriers.typing = Some(Worker::start(move || copy(&mut stdin().lock(), &mut writer))?);
+    let (reader, writer) = io::pipe().context("making a pipe for what is typed")?;
+    carriers.typing = Some(Worker::start(move || copy(stdin(), writer))?);
     Ok(Some(reader))
 }
 
@@ -71,37 +74,37 @@ fn for_stderr(out: Option<&PipeWriter>, carriers: &mut Carriers) -> Result<Optio
 }
 
 /// A pipe, and a process that copies what comes out of it.
-fn pipe_to(mut terminal: impl Write, carriers: &mut Carriers) -> Result<PipeWriter> {
-    let (mut reader, writer) = io::pipe().context("making a pipe for what is printed")?;
+fn pipe_to(terminal: impl AsFd, carriers: &mut Carriers) -> Result<PipeWriter> {
+    let (reader, writer) = io::pipe().context("making a pipe for what is printed")?;
     let mut writer = Some(writer);
     let ours = &mut writer;
     carriers.printing.push(Worker::start(move || {
         *ours = None; // the container's alone, so that the copying ends with it
-        copy(&mut reader, &mut terminal)
+        copy(reader, terminal)
     })?);
     writer.context("a pipe that is still ours")
 }
 
-/// Copies until the end of the input, or of whoever reads it.
-fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<()> {
+/// Copies until the end of the input, or of whoever reads it. EIO says that a terminal is gone.
+fn copy(from: impl AsFd, to: impl AsFd) -> Result<()> {
     let mut bytes = [0; 16384];
     loop {
-        let there = match from.read(&mut bytes) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) if has_hung_up(&error) => 0,
-            there => there.context("reading for the container")?,
-        };
-        match to.write_all(&bytes[..there]).and_then(|()| to.flush()) {
-            _ if there == 0 => return Ok(()),
-            Err(error) if has_hung_up(&error) => return Ok(()),
-            written => written.context("writing for the container")?,
+        match read(&from, &mut bytes) {
+            Ok(0) | Err(Errno::EIO) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            // Whoever shares the caller's terminal may have made it one whose reads don't wait. So we do.
+            Err(Errno::EAGAIN) => {
+                let fd = PollFd::new(from.as_fd(), PollFlags::POLLIN);
+                poll(&mut [fd], PollTimeout::NONE).context("waiting for what is typed")?;
+            }
+            there => {
+                let there = there.context("reading for the container")?;
+                if !relay::write_all(to.as_fd(), &bytes[..there])? {
+                    return Ok(());
+                }
+            }
         }
     }
-}
-
-/// Whether the other side of a terminal or a pipe is gone.
-fn has_hung_up(error: &io::Error) -> bool {
-    [Some(Errno::EIO as i32), Some(Errno::EPIPE as i32)].contains(&error.raw_os_error())
 }
 
 fn same_terminal() -> Result<bool> {

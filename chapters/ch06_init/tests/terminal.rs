@@ -262,3 +262,19 @@ fn with_its_terminal_a_container_ends() {
     kill(window.job().unwrap(), Signal::SIGKILL).unwrap();
     wait_for_containers(&window, 0, words);
 }
+
+#[test]
+fn what_is_typed_arrives_also_where_reads_and_writes_do_not_wait() {
+    let Some(window) = Window::open(80, 24) else { return };
+    // GNU dd leaves the terminal so: the flags are of the open file, and that is everybody's who was started from here.
+    let no_waiting = "dd iflag=nonblock oflag=nonblock count=0 2>/dev/null";
+    window.types(&format!(
+        "({no_waiting}; $RUN run -i sh -c 'read word; seq 1 20000; echo \"got $word\"'; echo over)"
+    ));
+    thread::sleep(Duration::from_millis(300)); // nothing is typed yet, and that is not the end
+    window.tmux(&["send-keys", "-l", "word"]);
+    window.presses("Enter");
+    window.looks("the word, and the end", |lines| {
+        lines.iter().any(|line| line == "got word") && lines.iter().any(|line| line == "over")
+    });
+}
