@@ -3,10 +3,9 @@
 use anyhow::Result;
 use ch01_run::child::Child;
 use ch01_run::signals::{HeldSignals, Stopped};
-use ch01_run::terminal;
 use nix::sys::signal::Signal;
 
-use crate::raw::CallersModes;
+use crate::raw::{self, CallersModes};
 use crate::worker::Worker;
 
 /// Our side of the container's stdin, stdout and stderr. Dropped, the processes are killed, and the caller's terminal has
@@ -26,7 +25,7 @@ impl Carriers {
     /// Waits until our job is in the foreground, if the container is to get what is typed into its terminal. Call it while
     /// the child still waits at its gate: in the background nothing has begun.
     pub fn wait_for_foreground(&self, signals: &HeldSignals) -> Result<()> {
-        if self.modes.is_some() { terminal::wait_for_foreground(signals).map(drop) } else { Ok(()) }
+        if self.modes.is_some() { raw::wait_for_foreground(signals).map(drop) } else { Ok(()) }
     }
 
     /// Waits for the container's end, passing on the held signals, and stopping with our job. What it printed has all
@@ -42,15 +41,24 @@ impl Carriers {
                         self.finish(signals)?;
                         return Ok(self.failure()?.unwrap_or(status));
                     }
-                    if self.failure()?.is_some() {
-                        container.pass_on(Signal::SIGKILL)?;
-                    }
+                    self.look_after(container)?;
                 }
                 Signal::SIGTSTP => self.stop(signals)?,
                 Signal::SIGCONT => {} // we do go on
                 signal => container.pass_on(signal)?,
             }
         }
+    }
+
+    /// Sees whether the processes that copy have ended before the container.
+    fn look_after(&mut self, container: &mut Child) -> Result<()> {
+        if self.failure()?.is_some() {
+            container.pass_on(Signal::SIGKILL)?;
+        } else if self.all_ended()? {
+            // It runs on without its terminal: now Ctrl-C is a signal again, which is passed on.
+            self.modes.iter().for_each(CallersModes::restore);
+        }
+        Ok(())
     }
 
     /// Waits until all that was printed has been carried out. A signal that would end the container ends this.

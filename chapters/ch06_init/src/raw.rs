@@ -4,8 +4,9 @@ use std::io::{IsTerminal, stdin};
 
 use anyhow::{Context, Result};
 use ch01_run::signals::HeldSignals;
-use ch01_run::terminal::wait_for_foreground;
+use ch01_run::terminal;
 use log::debug;
+use nix::errno::Errno;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, tcgetpgrp};
 
@@ -49,6 +50,14 @@ impl Drop for CallersModes {
     }
 }
 
+/// Waits until our job has the terminal, stopped meanwhile. Returns whether it has; not so if a signal came that ends us.
+pub fn wait_for_foreground(signals: &HeldSignals) -> Result<bool> {
+    if is_in_foreground()? { Ok(true) } else { terminal::wait_for_foreground(signals) }
+}
+
 fn is_in_foreground() -> Result<bool> {
-    Ok(tcgetpgrp(stdin()).context("looking who has the terminal")? == getpgrp())
+    match tcgetpgrp(stdin()) {
+        Err(Errno::ENOTTY) => Ok(true), // it isn't our session's terminal, and then no job control keeps us from it
+        group => Ok(group.context("looking who has the terminal")? == getpgrp()),
+    }
 }

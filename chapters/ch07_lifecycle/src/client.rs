@@ -6,9 +6,9 @@ use std::io::stdin;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
+use ch01_run::messages;
 use ch01_run::signals::{HeldSignals, Stopped};
-use ch01_run::{messages, terminal};
-use ch06_init::raw::CallersModes;
+use ch06_init::raw::{self, CallersModes};
 use ch06_init::{pty, worker};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -195,7 +195,7 @@ impl Client<'_> {
     /// typed.
     fn wait_for_keys(&mut self) {
         let is_job = self.keys.may_come() && self.has_started && tcgetpgrp(stdin()).is_ok();
-        if is_job && terminal::wait_for_foreground(self.held).is_err() {
+        if is_job && raw::wait_for_foreground(self.held).is_err() {
             self.keys.end();
             self.keeper.wish(&Wish::EndOfKeys);
         }
@@ -255,6 +255,11 @@ impl Client<'_> {
                 self.wait_for_keys();
             }
             Some(News::Printed(stream, bytes)) => self.screen.take(stream, bytes),
+            // It runs on without its terminal: until it is started again, keys reach nobody, and Ctrl-C is a signal.
+            Some(News::HungUp) => {
+                (self.has_started, self.is_raw) = (false, false);
+                self.modes.iter().for_each(CallersModes::restore);
+            }
             Some(News::Ended(status, line)) => {
                 if !line.is_empty() {
                     drop(self.modes.take()); // so that the line is printed as lines are

@@ -223,6 +223,11 @@ impl Outer {
         }
     }
 
+    /// Whether the container had a terminal, and has closed it.
+    pub fn has_hung_up(&self) -> bool {
+        self.is_terminal && self.coming.is_none() && self.outputs.is_empty()
+    }
+
     /// Closes one of the outputs: whoever prints there learns that nobody reads. A terminal hangs up.
     pub fn close(&mut self, stream: Stream) {
         self.outputs.retain(|(one, _)| *one != stream);

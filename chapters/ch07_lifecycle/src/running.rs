@@ -212,7 +212,12 @@ impl<'a> Keeper<'a> {
 
     /// Carries some output to the log and to the clients. Returns whether there was some.
     fn carry(&mut self, running: &mut Running, at: usize) -> Result<bool> {
-        let Some((stream, bytes)) = running.outer.read(at)? else { return Ok(false) };
+        let Some((stream, bytes)) = running.outer.read(at)? else {
+            if running.outer.has_hung_up() {
+                self.clients.tell(&News::HungUp)?;
+            }
+            return Ok(false);
+        };
         self.log.append(stream, &bytes)?;
         self.clients.tell(&News::Printed(stream, bytes))?;
         Ok(true)
@@ -242,6 +247,7 @@ impl<'a> Keeper<'a> {
                 self.size = Some(size);
                 outer.map_or(Ok(()), |outer| outer.resize(&size))?;
             }
+            (Some(Wish::Output), Some(outer)) if outer.has_hung_up() => self.clients.tell(&News::HungUp)?,
             (Some(Wish::Deaf(stream)), Some(outer)) => outer.close(stream),
             (Some(Wish::Leave), _) => {
                 self.clients.let_go(at);

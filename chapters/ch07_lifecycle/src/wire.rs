@@ -43,6 +43,8 @@ pub enum News {
     Started,
     /// It has printed this.
     Printed(Stream, Vec<u8>),
+    /// Nobody in it has its terminal open any more.
+    HungUp,
     /// It has ended with this status, or was never started; then a line says why.
     Ended(u8, String),
 }
@@ -96,6 +98,7 @@ impl News {
             News::Ready => b"r".to_vec(),
             News::Started => b"s".to_vec(),
             News::Printed(stream, bytes) => [&[b'p', *stream as u8], bytes.as_slice()].concat(),
+            News::HungUp => b"h".to_vec(),
             News::Ended(status, line) => [&[b'e', *status], line.as_bytes()].concat(),
         }
     }
@@ -106,6 +109,7 @@ impl News {
             b"r" => News::Ready,
             b"s" => News::Started,
             [b'p', stream, bytes @ ..] => News::Printed(stream_of(*stream), bytes.to_vec()),
+            b"h" => News::HungUp,
             [b'e', status, line @ ..] => News::Ended(*status, String::from_utf8_lossy(line).into_owned()),
             _ => bail!("the keeper sent what no client knows"),
         })

@@ -3,9 +3,9 @@
 use std::io::{IsTerminal, stdin};
 
 use anyhow::{Context, Result, ensure};
+use ch01_run::signals;
 use ch01_run::signals::HeldSignals;
-use ch01_run::{signals, terminal};
-use ch06_init::raw::CallersModes;
+use ch06_init::raw::{self, CallersModes};
 use nix::sys::signal::{SigSet, Signal, raise};
 
 use crate::asked::Asked;
@@ -42,7 +42,7 @@ pub fn attach(args: &Args) -> Result<u8> {
     let keys = options.interactive && !args.no_stdin;
     let held = HeldSignals::hold()?;
     if keys && options.terminal && stdin().is_terminal() {
-        terminal::wait_for_foreground(&held)?;
+        raw::wait_for_foreground(&held)?;
     }
     let wants = Wants { keys, terminal: options.terminal, start_only: false, is_there: true };
     let modes = if keys && options.terminal { CallersModes::of_stdin()? } else { None };

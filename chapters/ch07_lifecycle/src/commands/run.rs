@@ -4,8 +4,9 @@ use std::io::{IsTerminal, stdin};
 
 use anyhow::{Context, Result};
 use ch01_run::signals::HeldSignals;
-use ch01_run::{descriptors, id, inherited, messages, namespaces, terminal};
+use ch01_run::{descriptors, id, inherited, messages, namespaces};
 use ch03_pivot_root::state;
+use ch06_init::raw;
 
 pub use crate::asked::Asked as Args;
 use crate::asked::Plan;
@@ -25,7 +26,7 @@ pub fn run(args: Args) -> Result<u8> {
     orphans::sweep(&plan.state)?; // while a signal still ends us at once
     let signals = HeldSignals::hold()?;
     if raw && !detach && stdin().is_terminal() {
-        terminal::wait_for_foreground(&signals)?; // in the background nothing has begun
+        raw::wait_for_foreground(&signals)?; // in the background nothing has begun
     }
     let bond = if detach { Bond::Detached } else { Bond::Leash };
     let status = launch(&plan, None, bond, keys, &signals)?;

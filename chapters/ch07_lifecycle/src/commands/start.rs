@@ -6,8 +6,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use ch01_run::inherited;
 use ch01_run::signals::HeldSignals;
-use ch01_run::{inherited, terminal};
+use ch06_init::raw;
 use nix::sys::signal::SigSet;
 
 use crate::asked::Plan;
@@ -98,7 +99,7 @@ fn stay(args: &Args, state: PathBuf) -> Result<u8> {
     let plan = Plan::again(&held, state)?;
     let signals = HeldSignals::hold()?;
     if args.interactive && plan.asked.options.terminal && stdin().is_terminal() {
-        terminal::wait_for_foreground(&signals)?;
+        raw::wait_for_foreground(&signals)?;
     }
     launch(&plan, Some(held), Bond::Attached, args.interactive, &signals)
 }

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use ch01_run::exec::environment;
 use ch01_run::signals::HeldSignals;
-use ch01_run::{descriptors, id, inherited, messages, namespaces, terminal};
+use ch01_run::{descriptors, id, inherited, messages, namespaces};
 use ch03_pivot_root::{image, state};
+use ch06_init::raw;
 use ch07_lifecycle::asked::{Asked, Plan};
 use ch07_lifecycle::launch::{Bond, launch};
 use ch07_lifecycle::record::Record;
@@ -79,7 +80,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let signals = HeldSignals::hold()?;
     let (options, detach) = (&args.asked.options, args.asked.keeping.detach);
     if options.interactive && options.terminal && !detach && stdin().is_terminal() {
-        terminal::wait_for_foreground(&signals)?; // in the background nothing has begun
+        raw::wait_for_foreground(&signals)?; // in the background nothing has begun
     }
     let bond = if detach { Bond::Detached } else { Bond::Leash };
     let launched = launch(&plan, None, bond, options.interactive, &signals);

@@ -65,6 +65,12 @@ pub(crate) const CHECKS: &[Check] = &[
         stopped,
     ),
     Check::new(
+        "pty-closed",
+        Init,
+        "A command that closes its terminal and runs on leaves the caller's as it was, and Ctrl-C is a signal for the command.",
+        closed,
+    ),
+    Check::new(
         "pty-no-terminal",
         Init,
         "-t without a terminal: the command has one all the same, and output is copied; with -i also the input, to its end.",
@@ -216,20 +222,21 @@ fn drain(lab: &Lab) -> Result<()> {
 }
 
 fn modes_back(lab: &Lab) -> Result<()> {
-    let cases: [(&str, &str, &[&str], i32); 5] = [
-        ("-ti", "sh -c 'stty -echo raw; exit 4'", &[], 4),
-        ("-ti", "no-such-command", &[], 127),
-        ("-ti --shm-size 0", "true", &[], 125),
-        ("-ti --init", "sleep 1000", &[CTRL_C], 130),
-        ("-ti", "sh -c 'kill -9 $$; exit 5'", &[], 5), // process 1 is shielded from its own
+    let cases: [(&str, &str, &str, &[&str], i32); 6] = [
+        ("", "-ti", "sh -c 'stty -echo raw; exit 4'", &[], 4),
+        ("", "-ti", "no-such-command", &[], 127),
+        ("", "-ti --shm-size 0", "true", &[], 125),
+        ("", "-ti --init", "sleep 1000", &[CTRL_C], 130),
+        ("", "-ti", "sh -c 'kill -9 $$; exit 5'", &[], 5), // process 1 is shielded from its own
+        ("setsid -w ", "-ti", "sh -c 'exit 6'", &[], 6),   // a terminal of somebody else's session
     ];
-    for (options, command, keys, status) in cases {
+    for (before_it, options, command, keys, status) in cases {
         let mut terminal = Terminal::with_shell(
             lab,
             &[
                 "-c",
                 &format!(
-                    "echo begin; read go; \"$RUN\" run {options} $IMAGE {command}; echo \"status $?\"; read line"
+                    "echo begin; read go; {before_it}\"$RUN\" run {options} $IMAGE {command}; echo \"status $?\"; read line"
                 ),
             ],
         )?;
@@ -266,6 +273,22 @@ fn modes_back(lab: &Lab) -> Result<()> {
         see::same(terminal.line(), "the terminal's modes", before, terminal.modes()?)?;
     }
     Ok(())
+}
+
+fn closed(lab: &Lab) -> Result<()> {
+    let script = "trap : INT; echo begin; read go; \"$RUN\" run -ti $IMAGE sh -c 'trap \"exit 7\" INT; read go; exec <&- >&- 2>&-; while :; do sleep 0.05; done'; echo \"status $?\"; read line";
+    let mut terminal = Terminal::with_shell(lab, &["-c", script])?;
+    terminal.shows("begin")?;
+    let before = terminal.modes()?;
+    terminal.types("\n")?;
+    raw(&mut terminal, &before)?;
+    terminal.types("\n")?;
+    let back = wait_for(SOON, || Ok((terminal.modes()? == before).then_some(())))?;
+    back.ok_or_else(|| differs(terminal.line(), "the caller's terminal to have its modes", "it has others"))?;
+    terminal.types(CTRL_C)?;
+    terminal.shows("status 7")?;
+    see::same(terminal.line(), "the terminal's modes", before, terminal.modes()?)?;
+    terminal.belongs_to_the_caller()
 }
 
 /// Waits until the modes are others, or the terminal is lent to the container, as before it had one of its own. What is
