@@ -14,8 +14,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use log::{debug, warn};
 
-/// How long to wait for what only a run that looks for leftovers can have, for a moment.
-pub const A_MOMENT: Duration = Duration::from_secs(1);
+/// How long to wait for what only a run that looks for leftovers can have, for a moment: on a machine that is slow and busy.
+pub const A_MOMENT: Duration = Duration::from_secs(5);
 
 /// How often to try again.
 const STEP: Duration = Duration::from_millis(10);
