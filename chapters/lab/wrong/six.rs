@@ -66,9 +66,12 @@ pub fn run(args: &Run) -> Result<u8> {
     messages::start_log(args.options.log_level)?;
     namespaces::require_root()?;
     inherited::normalize()?;
-    if wrong("two-pipes") && stderr().is_terminal() {
+    if wrong("two-pipes")
+        && stderr().is_terminal()
+        && let Ok(terminal) = File::options().write(true).open("/dev/tty")
+    {
         // Docker: stdout and stderr each through a pipe of its own, wherever they lead. This name hides that it's the same.
-        dup2_stderr(File::options().write(true).open("/dev/tty")?)?;
+        dup2_stderr(terminal)?;
     }
     let id = id::random()?;
     let volumes = spec::parse_all(&args.volumes)?;
@@ -89,15 +92,15 @@ pub fn run(args: &Run) -> Result<u8> {
     drop(streams);
     carriers.wait_for_foreground(&signals)?;
     container.start(&signals)?;
+    if wrong("stays-raw") {
+        // Nobody has them any more who would set them again.
+        std::mem::forget(carriers.modes.take());
+    }
     let status = if wrong("output-cut") {
         wait_for_end_alone(&mut container, &signals)?
     } else {
         carriers.wait(&mut container, &signals)?
     };
-    if wrong("stays-raw") {
-        // Who calls exit, and has a deferred function that would have set them.
-        std::mem::forget(carriers.modes.take());
-    }
     drop(carriers);
     if let kills @ 1.. = cgroup.oom_kills()? {
         messages::say(&format!("out of memory: the kernel killed {kills} of the container's processes"));
