@@ -12,9 +12,9 @@ pub fn is_busy(error: &anyhow::Error) -> bool {
 }
 
 /// Removes the cgroup of a container that has ended. A kernel may take a moment after wait(2) to see its last
-/// process out (Linux 6.19 does), and says EBUSY until then: then `remove` tries again, for a second at most.
+/// process out (Linux 6.19 does), and says EBUSY until then: then `remove` tries again, for five seconds at most.
 pub fn patiently(remove: impl Fn() -> Result<()>) -> Result<()> {
-    for _ in 0..100 {
+    for _ in 0..500 {
         match remove() {
             Err(error) if is_busy(&error) => sleep(Duration::from_millis(10)),
             removed => return removed,

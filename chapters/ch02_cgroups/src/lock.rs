@@ -17,6 +17,9 @@ use log::{debug, warn};
 /// How long to wait for what only a run that looks for leftovers can have, for a moment: on a machine that is slow and busy.
 pub const A_MOMENT: Duration = Duration::from_secs(5);
 
+/// A wait as long as this is told.
+const WORTH_A_WORD: Duration = Duration::from_secs(1);
+
 /// How often to try again.
 const STEP: Duration = Duration::from_millis(10);
 
@@ -35,7 +38,7 @@ pub fn hold(path: &Path, patience: Duration, make: impl Fn() -> io::Result<()>) 
             return Ok(held);
         }
         ensure!(waited < patience, "another run does not let go of {}", path.display());
-        if waited == A_MOMENT {
+        if waited == WORTH_A_WORD {
             warn!("waiting for another run, which has {}", path.display());
         }
         sleep(STEP);
