@@ -3,7 +3,7 @@
 //! Not SIGSTOP: a process sees that its child was stopped, and can send SIGCONT. What is frozen notices nothing.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
@@ -34,12 +34,19 @@ pub fn freeze(group: &Path, version: Version) -> Result<()> {
 /// Lets them go on. No error if the cgroup is gone: so are they.
 pub fn thaw(group: &Path, version: Version) -> Result<()> {
     match ask(group, version, false) {
-        Err(error) if !exists(group)? => {
+        Err(error) if is_gone(&error) || !exists(group)? => {
             debug!("{error:#}");
             Ok(())
         }
         asked => asked,
     }
+}
+
+/// Whether a cgroup is gone, or about to be: the kernel takes its files away first, and its directory last.
+pub fn is_gone(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| {
+        error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(Errno::ENODEV as i32)
+    })
 }
 
 /// Whether they are frozen, or about to be.

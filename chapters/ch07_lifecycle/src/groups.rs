@@ -103,7 +103,7 @@ impl Groups {
     pub fn kill(&self) -> Result<()> {
         let (path, version) = self.freezer()?;
         match freezer::kill_all(path, version) {
-            Err(_) if !path.is_dir() => Ok(()), // they have just ended, and somebody has taken it away
+            Err(error) if freezer::is_gone(&error) || !path.is_dir() => Ok(()), // they have just ended, and somebody has taken it away
             killed => killed,
         }
     }

@@ -28,7 +28,7 @@ impl Follower {
     pub fn begin(record: &Record) -> Result<Follower> {
         let directory = record.directory();
         let (end, theirs) = io::pipe().context("making a pipe for the container's end")?;
-        let waits = Worker::start(|| record.wait())?;
+        let waits = Worker::start(|| record.wait().map(drop))?;
         drop(theirs); // the worker's alone, so that it ends with it
         let events = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE;
         debug!("inotify_add_watch({directory:?}, IN_MODIFY | IN_CREATE)");

@@ -137,11 +137,13 @@ impl Record {
         Ok(None)
     }
 
-    /// Waits until nobody keeps the container.
-    pub fn wait(&self) -> Result<()> {
-        let Some(directory) = self.open_directory()? else { return Ok(()) };
+    /// Waits until nobody keeps the container. As long as the file that this returns is open, nobody can. `None` if the
+    /// record is gone.
+    pub fn wait(&self) -> Result<Option<File>> {
+        let Some(directory) = self.open_directory()? else { return Ok(None) };
         debug!("flock({:?}, LOCK_SH)", self.directory);
-        directory.lock_shared().with_context(|| self.doing("locking"))
+        directory.lock_shared().with_context(|| self.doing("locking"))?;
+        Ok(Some(directory))
     }
 
     /// Whether nothing is mounted on the record's directory.

@@ -1,6 +1,8 @@
 //! `rm`: away with containers, and with what they wrote.
 
-use anyhow::{Result, bail};
+use std::path::Path;
+
+use anyhow::{Result, ensure};
 use ch01_run::{inherited, messages};
 
 use crate::record::Record;
@@ -31,24 +33,29 @@ pub fn rm(args: &Args) -> Result<u8> {
             }
             found => found?,
         };
-        if args.force {
-            stopping::kill_now(&record)?;
-        }
-        remove(&state, &record, word.to_string_lossy().as_ref())?;
+        remove(&state, &record, &word.to_string_lossy(), args.force)?;
         output::print_line(&word.to_string_lossy()).map(|()| true)
     })?;
     names::sweep(&state)?;
     Ok(status)
 }
 
-/// With its lock held: from here on nobody starts it. If it has just been started, it is not ours to remove.
-fn remove(state: &std::path::Path, record: &Record, word: &str) -> Result<()> {
-    let Some(held) = record.lock()? else {
-        match State::of(record)? {
-            state if state.runs() => bail!("container {word} is running: stop it first, or use rm -f"),
-            _ if record.lives()? => bail!("container {word} is about to run: try again"),
-            _ => return Ok(()), // somebody else has just removed it
+/// With its lock held: from here on nobody starts it. If it has just been started, only `force` ends it again.
+fn remove(state: &Path, record: &Record, word: &str, force: bool) -> Result<()> {
+    loop {
+        if force {
+            stopping::kill_now(record)?;
         }
-    };
-    unfinished::remove(state, &held)
+        if let Some(held) = record.lock()? {
+            return unfinished::remove(state, &held);
+        }
+        if !record.has("")? {
+            return Ok(()); // somebody else has just removed it
+        }
+        if !force {
+            ensure!(!State::of(record)?.runs(), "container {word} is running: stop it first, or use rm -f");
+            ensure!(!record.lives()?, "container {word} is about to run: try again");
+        }
+        // Whoever had it let go of it meanwhile: once more.
+    }
 }

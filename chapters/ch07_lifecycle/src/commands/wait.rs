@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::record::Record;
 use crate::several::{self, Containers};
@@ -36,7 +36,8 @@ fn status_at_its_end(record: &Record) -> Result<u8> {
             }
         }
     }
-    record.wait()?;
+    // Held while we look: a sweep that writes down the end of a killed keeper's container would seem to keep it.
+    let _held = record.wait()?.with_context(|| format!("container {} was removed meanwhile", record.id()))?;
     Ok(match State::of(record)? {
         State::Exited(status) | State::Restarting(status) => status,
         _ => 0, // it was never started
