@@ -5,12 +5,16 @@
 use std::mem::forget;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use ch01_run::id;
 use ch02_cgroups::limits::Limits;
 use ch07_lifecycle::groups::{self, Groups};
+
+/// One test at a time: each sweeps what nobody holds, and the other's leftover is nobody's.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// `sleep`, in these cgroups.
 fn sleeper(id: &str) -> Child {
@@ -33,6 +37,7 @@ fn until(mut condition: impl FnMut() -> bool) {
 
 #[test]
 fn a_container_is_frozen_found_and_killed() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let id = id::random().unwrap();
     let made = Groups::create(&id, &Limits::default()).unwrap();
     let mut child = sleeper(&id);
@@ -60,6 +65,7 @@ fn a_container_is_frozen_found_and_killed() {
 
 #[test]
 fn what_a_killed_keeper_left_is_swept_and_the_living_stay() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (living, left) = (id::random().unwrap(), id::random().unwrap());
     let limits = Limits { pids: Some(100), ..Limits::default() };
     let made = Groups::create(&living, &limits).unwrap();

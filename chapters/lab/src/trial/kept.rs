@@ -102,7 +102,11 @@ impl Kept<'_> {
                 && process.hostname().is_ok_and(|name| name == self.id)
         };
         let found = self.lab.mark().processes().into_iter().find(is_it);
-        found.ok_or_else(|| self.differs(format!("a process 1 with the hostname {}", self.id), "none"))
+        let found = found
+            .ok_or_else(|| self.differs(format!("a process 1 with the hostname {}", self.id), "none"))?;
+        // execve(2) has closed what tells of the start, and sets up the arguments a moment later.
+        wait_for(SOON, || Ok((!found.arguments().is_empty() || !found.lives()).then_some(())))?;
+        Ok(found)
     }
 
     /// Whoever is the parent of its process 1, on the host.

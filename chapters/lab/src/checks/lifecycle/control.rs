@@ -100,9 +100,9 @@ fn refused(lab: &Lab) -> Result<()> {
 
 fn ends(lab: &Lab) -> Result<()> {
     for (verb, options, status) in [("stop", ["-t", "20"], 9), ("kill", ["-s", "KILL"], 137)] {
-        let script = "trap 'exit 9' TERM; while :; do sleep 0.05; done";
+        let script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done";
         let one = lab.kept(["sh", "-c", script]).detach()?;
-        sleep(Duration::from_millis(200)); // until it has its trap
+        one.wrote("ready")?;
         lab.says("pause", [one.id()], &format!("{}\n", one.id()))?;
         lab.call(verb, [options[0], options[1], one.id()]).finish()?.succeeds()?;
         one.exits(status)?;

@@ -107,9 +107,14 @@ fn found(lab: &Lab) -> Result<()> {
     }
     let name = format!("name{}", all.len() + 1);
     see::same(format!("inspect {name}"), "whom it means:", second.id().to_string(), meant(lab, &name)?)?;
-    let ambiguous = &first.id()[..1];
+    let alike = first.id().bytes().zip(second.id().bytes()).take_while(|(one, two)| one == two).count();
+    let ambiguous = &first.id()[..alike];
     for verb in ["start", "stop", "kill", "wait", "logs", "rm"] {
-        lab.refuses(verb, [ambiguous], ambiguous)?;
+        let outcome = lab.call(verb, [ambiguous]).finish()?;
+        outcome.refuses(&[1])?.mentions(ambiguous)?;
+        if outcome.error().to_lowercase().contains("no such") {
+            return Err(outcome.differs("to hear that there are several"));
+        }
     }
     // A name that looks like the beginning of an id is a name.
     lab.call("rename", [second.id(), &first.id()[..6]]).finish()?.succeeds()?;

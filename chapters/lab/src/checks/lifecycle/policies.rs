@@ -113,16 +113,27 @@ fn times(one: &Kept<'_>, lab: &Lab) -> Result<Vec<f64>> {
 }
 
 fn pauses(lab: &Lab) -> Result<()> {
+    // Docker: 100 ms, then twice as long each time. On a slow machine a start adds to each as much again, and a slow first
+    // one as much as all the rest: one of three times has to be clear.
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let pauses = five_tries(lab)?;
+        if pauses[0] < 1.0 && pauses[3] > pauses[0] + 0.4 && pauses[3] > pauses[1] {
+            return Ok(());
+        }
+        seen.push(pauses);
+    }
+    Err(see::differs("run --restart always", "pauses that grow", format!("{seen:?} seconds")))
+}
+
+/// The four pauses of a container that ends at once, in seconds.
+fn five_tries(lab: &Lab) -> Result<Vec<f64>> {
     let one = lab.kept(["echo", "try"]).with(["--restart", "always"]).detach()?;
     let enough = || Ok((one.logs()?.output().lines().count() >= 5).then_some(()));
     wait_for(SOON, enough)?.ok_or_else(|| one.differs("five tries", "fewer"))?;
     let times = times(&one, lab)?;
-    let pauses: Vec<_> = times.windows(2).map(|two| (two[1] - two[0]).rem_euclid(86400.0)).collect();
-    // Docker: 100 ms, then twice as long each time. On a slow machine a start adds to each as much again.
-    if !(pauses[0] < 1.0 && pauses[3] > pauses[0] + 0.4 && pauses[3] > pauses[1]) {
-        return Err(one.differs("pauses that grow", format!("{pauses:?} seconds")));
-    }
-    Ok(())
+    one.remove()?;
+    Ok(times.windows(2).map(|two| (two[1] - two[0]).rem_euclid(86400.0)).collect())
 }
 
 fn in_the_pause(lab: &Lab) -> Result<()> {

@@ -150,9 +150,13 @@ fn attached(lab: &Lab) -> Result<()> {
             waits.wrote("five\n")?;
         }
         sleep(Duration::from_millis(300));
+        if let Some(early) = waits.ended()? {
+            return Err(waits.differs("start to wait for who has the container", early));
+        }
         waits.signal(Signal::SIGINT);
         let ended = wait_for(SOON, || waits.ended())?;
-        ended.ok_or_else(|| waits.differs("an end of start after SIGINT", "none"))?;
+        let ended = ended.ok_or_else(|| waits.differs("an end of start after SIGINT", "none"))?;
+        see::same(four.line(), "start, after SIGINT, to succeed:", false, ended.success())?;
     }
     drop(other);
     five.remove()?;
