@@ -390,7 +390,7 @@ fn lose_signals() -> Result<()> {
     let end = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::from_iter(end)), None)?;
     end.into_iter().try_for_each(signals::set_default)?;
-    thread::sleep(Duration::from_millis(10)); // slow enough to be hit
+    thread::sleep(Duration::from_millis(100)); // slow enough to be hit, also where the first start took much longer than the rest
     Ok(())
 }
 
