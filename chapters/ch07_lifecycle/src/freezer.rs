@@ -84,6 +84,15 @@ pub fn processes(group: &Path) -> Result<Vec<Pid>> {
     Ok(lines(group, "cgroup.procs")?.iter().filter_map(|line| number(line)).collect())
 }
 
+/// Whether there are any. Version 2 tells it of all below, too, however long their paths are.
+pub fn is_populated(group: &Path, version: Version) -> Result<bool> {
+    let (file, populated) = match version {
+        Version::V1 => return Ok(!processes(group)?.is_empty()),
+        Version::V2 => ("cgroup.events", "populated 1"),
+    };
+    has_line(&group.join(file), populated)
+}
+
 /// How many threads they have: each counts against `--pids-limit`.
 pub fn count_threads(group: &Path, version: Version) -> Result<usize> {
     let file = match version {
@@ -135,7 +144,11 @@ fn is_done(group: &Path, version: Version) -> Result<bool> {
         Version::V1 => ("freezer.state", "FROZEN"),
         Version::V2 => ("cgroup.events", "frozen 1"),
     };
-    Ok(read(&group.join(file))?.is_some_and(|text| text.lines().any(|line| line == done)))
+    has_line(&group.join(file), done)
+}
+
+fn has_line(file: &Path, line: &str) -> Result<bool> {
+    Ok(read(file)?.is_some_and(|text| text.lines().any(|one| one == line)))
 }
 
 /// A file of a cgroup. `None` if the cgroup is gone: reading then says ENODEV.

@@ -113,6 +113,12 @@ impl Groups {
         freezer::processes(self.freezer()?.0)
     }
 
+    /// Whether there are any.
+    fn is_populated(&self) -> Result<bool> {
+        let (path, version) = self.freezer()?;
+        freezer::is_populated(path, version)
+    }
+
     /// How many threads they have.
     pub fn count_threads(&self) -> Result<usize> {
         let (path, version) = self.freezer()?;
@@ -154,7 +160,7 @@ pub fn is_frozen(id: &str) -> Result<bool> {
 /// then could not die with it, nor a process that has changed its user.
 pub fn clear(id: &str) -> Result<()> {
     let groups = Groups::open(id)?;
-    if groups.can_freeze() && !groups.processes()?.is_empty() {
+    if groups.can_freeze() && groups.is_populated()? {
         groups.kill()?;
     }
     for (tree, group) in groups.places {
