@@ -53,7 +53,7 @@ in_another_store() {
 
 names_and_then_blobs() {
     cp -r "$elsewhere/store/tags" "$state/store"
-    sleep 0.5
+    sleep 6 # whoever is killed after the names is killed before the blobs
     cp -r "$elsewhere/store/blobs" "$state/store"
 }
 
@@ -297,7 +297,7 @@ for path in sys.argv[1:]:
     pull-from-the-start/pull)
         "$right" "$@" &
         while kill -0 $! 2>/dev/null; do
-            sleep 0.3
+            sleep 0.1
             find "$state/store/incoming" "${state%/*}/other-state/store/incoming" -type f -exec truncate -s 0 {} + 2>/dev/null
         done
         wait $!

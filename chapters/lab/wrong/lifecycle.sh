@@ -128,7 +128,7 @@ case $defect/$verb in
         if [ ${#words[@]} -lt $# ]; then
             file=$(mktemp -u)
             "$right" run --cidfile "$file" "${words[@]:1}" </dev/null >/dev/null 2>&1 &
-            until [ -s "$file" ] && [ "$(fact "$(cat "$file")" Status)" != created ]; do sleep 0.01; done
+            until [ -s "$file" ] && [ "$(fact "$(cat "$file")" Status)" = running ]; do sleep 0.01; done
             cat "$file"
             echo
             exit 0

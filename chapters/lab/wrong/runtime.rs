@@ -176,7 +176,7 @@ fn run(args: &Run) -> Result<u8> {
     }
     if wrong("ends-late") {
         // A poll in place of a wait.
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        std::thread::sleep(std::time::Duration::from_secs(1));
     }
     drop(elsewhere);
     if let kills @ 1.. = cgroup.oom_kills()? {
@@ -493,7 +493,13 @@ fn end_late(id: &str, args: &Run) -> Result<()> {
         if events.lines().any(|line| line.starts_with("oom_kill ") && line != "oom_kill 0") {
             messages::say("out of memory");
         }
-        remove_groups(&group);
+        for _ in 0..1000 {
+            remove_groups(&group);
+            if !group.exists() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(1)); // its last process is dying
+        }
         let _ = fs::remove_dir(hierarchy.ours()); // if it is the last one
     }
     Ok(())

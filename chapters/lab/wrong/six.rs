@@ -243,7 +243,7 @@ fn wait_for_end_alone(container: &mut Child, signals: &HeldSignals) -> Result<u8
         match signals.next()? {
             Signal::SIGCHLD => {
                 if let Some(status) = container.reap()? {
-                    thread::sleep(Duration::from_millis(200));
+                    thread::sleep(Duration::from_secs(1));
                     return Ok(status);
                 }
             }

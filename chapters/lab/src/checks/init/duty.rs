@@ -140,7 +140,7 @@ fn ctrl_z(lab: &Lab) -> Result<()> {
         lab,
         &[
             "-c",
-            "\"$RUN\" run -ti --init $IMAGE sh -c 'echo ready; sleep 0.5; echo awake'; echo \"status $?\"; read line",
+            "\"$RUN\" run -ti --init $IMAGE sh -c 'echo ready; sleep 2; echo awake'; echo \"status $?\"; read line",
         ],
     )?;
     terminal.shows("ready")?;

@@ -208,7 +208,7 @@ fn drain(lab: &Lab) -> Result<()> {
     }
     terminal.shows("99999\r\n100000\r\nstatus 0")?;
     // The pipe is full, so the line is still on its way when the command has ended.
-    let slow = "{ head -c 65536 /dev/zero; \"$RUN\" run -t $IMAGE echo last; } | { sleep 1; tr -d '\\0\\r'; echo end; }";
+    let slow = "{ head -c 65536 /dev/zero; \"$RUN\" run -t $IMAGE echo last; } | { sleep 4; tr -d '\\0\\r'; echo end; }";
     Terminal::with_shell(lab, &["-c", &format!("{slow}; read line")])?.shows("last\r\nend")?;
     // SIGTERM to the whole job, as timeout(1) sends it. The command takes its time.
     let late = "trap \"sleep 1; echo last; exit 3\" TERM; echo on; while :; do sleep 0.1; done";

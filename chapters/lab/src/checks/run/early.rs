@@ -48,10 +48,9 @@ fn signal_before_command(lab: &Lab) -> Result<()> {
     strace::required()?;
     lab.run(["true"]).finish()?.succeeds()?; // what is made only once is made now
     let hold = ["strace", "-f", "-o", "/dev/null", "-e", "inject=sethostname:delay_enter=2000000"];
-    let start = |signal| Ok((signal, lab.sh("echo the command ran").under(hold).start()?));
-    let runs: Vec<_> = SIGNALS.into_iter().map(start).collect::<Result<_>>()?;
     let mut signalled = Vec::new();
-    for (signal, mut run) in runs {
+    for signal in SIGNALS {
+        let mut run = lab.sh("echo the command ran").under(hold).start()?;
         let strace = run.runtime();
         let held = || {
             let family = strace.descendants();
@@ -73,12 +72,15 @@ const SCRIPT: &str = "trap 'echo handled; exit 42' TERM; echo ready; while :; do
 fn signal_at_any_moment(lab: &Lab) -> Result<()> {
     const MOMENTS: u32 = 30;
     lab.run(["true"]).finish()?.succeeds()?;
-    // How long a start takes here, so that the moments are spread over it.
-    let begin = Instant::now();
-    let mut run = lab.sh(SCRIPT).start()?;
-    run.wrote("ready")?;
-    let whole = begin.elapsed();
-    run.kill_command()?;
+    // How long a start takes here, the quickest of three, so that the moments are spread over it.
+    let mut whole = SOON;
+    for _ in 0..3 {
+        let begin = Instant::now();
+        let mut run = lab.sh(SCRIPT).start()?;
+        run.wrote("ready")?;
+        whole = whole.min(begin.elapsed());
+        run.kill_command()?;
+    }
     for moment in 0..MOMENTS {
         let run = lab.sh(SCRIPT).start()?;
         thread::sleep(whole * moment / MOMENTS);
@@ -105,7 +107,8 @@ fn signalled_now(mut run: Running) -> Result<()> {
     if let Some(child) = child {
         // It goes on only when the signal is on its way to it, or the race would be the lab's.
         let passed_on = || Ok((child.awaits(Signal::SIGTERM) || !child.lives()).then_some(()));
-        wait_for(Duration::from_secs(1), passed_on)?;
+        // One that has not executed the command yet has no trap to miss it with, and can wait.
+        wait_for(Duration::from_secs(if executed { 1 } else { 5 }), passed_on)?;
         child.signal(Signal::SIGCONT);
     }
     if ready {
