@@ -55,8 +55,13 @@ impl Programs {
     pub(crate) fn build() -> Result<Programs> {
         let all: Vec<_> = Chapter::ALL.iter().flat_map(|chapter| ["--bin", chapter.package()]).collect();
         let (musl, gnu) = (format!("{ARCH}-unknown-linux-musl"), format!("{ARCH}-unknown-linux-gnu"));
-        let static_glibc = format!("target.{gnu}.rustflags=['-Ctarget-feature=+crt-static']");
-        let ways: [&[&str]; 2] = [&["--target", &musl], &["--target", &gnu, "--config", &static_glibc]];
+        // Linked for one place in memory: nothing is to be moved before main, which saves some page faults.
+        let flags = |target| {
+            format!("target.{target}.rustflags=['-Crelocation-model=static', '-Ctarget-feature=+crt-static']")
+        };
+        let (musl_flags, gnu_flags) = (flags(&musl), flags(&gnu));
+        let ways: [&[&str]; 2] =
+            [&["--target", &musl, "--config", &musl_flags], &["--target", &gnu, "--config", &gnu_flags]];
         eprintln!("Building (the first time takes minutes)");
         for way in ways {
             match cargo_build(&[way, all.as_slice()].concat()) {
