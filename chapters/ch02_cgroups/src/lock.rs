@@ -38,7 +38,7 @@ pub fn hold(path: &Path, patience: Duration, make: impl Fn() -> io::Result<()>) 
             return Ok(held);
         }
         ensure!(waited < patience, "another run does not let go of {}", path.display());
-        if waited == WORTH_A_WORD {
+        if waited == WORTH_A_WORD && patience > A_MOMENT {
             warn!("waiting for another run, which has {}", path.display());
         }
         sleep(STEP);

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail as tests do")]
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -31,9 +31,11 @@ fn owner(path: &Path) -> (u32, u32) {
     (data.uid(), data.gid())
 }
 
+/// Written by another process: what we had open for writing, the child of another test might have open still, and then
+/// nobody can execute it.
 fn script(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+    let write = "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\"";
+    assert!(Command::new("sh").args(["-c", write]).arg(path).arg(text).status().unwrap().success());
 }
 
 fn report(csv: &Path, html: &Path, by_sudo: bool) -> Output {
@@ -89,7 +91,7 @@ fn a_path_may_have_an_equals_sign() {
 /// The lab where anybody may execute it.
 fn copy_of_lab(directory: &Path) -> PathBuf {
     let lab = directory.join("lab");
-    fs::copy(LAB, &lab).unwrap();
+    assert!(Command::new("cp").arg(LAB).arg(&lab).status().unwrap().success()); // as in `script`
     lab
 }
 

@@ -178,10 +178,7 @@ fn whiteout(lab: &Lab) -> Result<()> {
 }
 
 fn workspace_gone(lab: &Lab) -> Result<()> {
-    let gone = |did: &str| -> Result<()> {
-        let containers = fs::read_dir(lab.state().join("containers")).into_iter().flatten().flatten();
-        see::same(did, "in containers/", Vec::new(), containers.map(|entry| entry.path()).collect())
-    };
+    let gone = |did: &str| -> Result<()> { see::same(did, "of containers", Vec::new(), lab.containers()) };
     let deep = "mkdir -p /a/b/c && touch /a/b/c/d && chmod 0 /a/b && rm -r /etc && mkfifo /a/p; exit 7";
     for script in ["exit 0", deep, "sleep 1000 & cd /tmp; touch open; exec 3< open; sleep 1000 & exit 0"] {
         gone(&lab.sh(script).finish()?.line)?;
@@ -257,8 +254,7 @@ fn state_odd_names(lab: &Lab) -> Result<()> {
         } else {
             outcome.refuses(&[125])?;
         }
-        let left = fs::read_dir(state.join("containers")).into_iter().flatten().flatten();
-        see::same(&outcome.line, "in containers/", Vec::new(), left.map(|entry| entry.path()).collect())?;
+        see::same(&outcome.line, "of containers", Vec::new(), lab.containers_in(&state))?;
     }
     Ok(())
 }

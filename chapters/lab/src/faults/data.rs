@@ -174,12 +174,12 @@ fn end(lab: &Lab, mut run: Running, how: &str) -> Result<String> {
 }
 
 fn command_for(how: &str) -> String {
-    let rest = match how {
-        "exit" => "exit 0",
-        "fail" => "exec /no/such/command",
-        _ => "trap 'exit 5' TERM; while :; do sleep 0.05; done",
-    };
-    format!("{BUSY}{rest}")
+    match how {
+        "exit" => format!("{BUSY}exit 0"),
+        "fail" => format!("{BUSY}exec /no/such/command"),
+        // The trap first: a process 1 without one is shielded.
+        _ => format!("trap 'exit 5' TERM; {BUSY}while :; do sleep 0.05; done"),
+    }
 }
 
 fn all_orders(lab: &Lab) -> Result<()> {

@@ -246,8 +246,13 @@ impl Lab {
 
     /// The workspaces that there are, and the records, with those that are on their way in or out.
     pub(crate) fn containers(&self) -> Vec<PathBuf> {
-        let places = ["containers", "records", "records/.unfinished"]
-            .map(|name| fs::read_dir(self.state().join(name)));
+        self.containers_in(&self.state())
+    }
+
+    /// The same in another state directory.
+    pub(crate) fn containers_in(&self, state: &Path) -> Vec<PathBuf> {
+        let places =
+            ["containers", "records", "records/.unfinished"].map(|name| fs::read_dir(state.join(name)));
         let entries = places.into_iter().flatten().flatten().flatten();
         entries.filter(|entry| entry.file_name() != ".unfinished").map(|entry| entry.path()).collect()
     }

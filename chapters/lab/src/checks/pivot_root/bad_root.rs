@@ -156,13 +156,7 @@ fn state_full_later(lab: &Lab) -> Result<()> {
     }
     let outcome = lab.sh("echo ran").state(&state).finish()?;
     outcome.refuses(&[125])?;
-    let left: Vec<_> = fs::read_dir(state.join("containers"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
-    see::same(&outcome.line, "in containers/", Vec::new(), left)?;
+    see::same(&outcome.line, "of containers", Vec::new(), lab.containers_in(&state))?;
     fs::remove_dir_all(fill)?;
     lab.sh("echo ran").state(&state).finish()?.succeeds()?.prints("ran\n")?;
     Ok(())

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
@@ -124,10 +124,14 @@ fn reused(lab: &Lab) -> Result<()> {
 
 fn interrupted(lab: &Lab) -> Result<()> {
     lab.runtime_was_killed();
+    // How long it takes here, so that the moments are spread over it.
+    let begun = Instant::now();
+    lab.run(["true"]).state(&lab.path("state-whole")).finish()?.succeeds()?;
+    let whole = begun.elapsed();
     for moment in 0..15 {
         let state = lab.path(&format!("state-{moment}"));
         let mut run = lab.run(["true"]).state(&state).start()?;
-        thread::sleep(Duration::from_millis(moment));
+        thread::sleep(whole * moment / 15);
         run.signal(Signal::SIGKILL);
         wait_for(SOON, || run.ended())?;
         lab.mark().gone(SOON);

@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::mount::{MntFlags, MsFlags, umount2};
@@ -279,12 +281,16 @@ fn survives_kill(lab: &Lab) -> Result<()> {
     let source = source(lab, "source")?;
     lab.image()?;
     let before = Snapshot::of(&source)?;
+    let mut whole = Duration::ZERO; // until the container is there
     for moment in 0..20 {
         let busy = lab.sh("cd /data && exec 3< file; sleep 1000 & sleep 1000").with(volume(&source, "/data"));
+        let begun = Instant::now();
         let mut run = busy.start()?;
-        std::thread::sleep(std::time::Duration::from_millis(moment));
         if moment == 0 {
             run.container()?;
+            whole = begun.elapsed();
+        } else {
+            thread::sleep(whole * moment / 20);
         }
         run.signal(Signal::SIGKILL);
         wait_for(SOON, || run.ended())?;
