@@ -181,6 +181,7 @@ fn behaves_as_a_login(command: &str) {
     // Ctrl-D ends it, and what the shell has done to its terminal is not done to ours.
     window.types("stty raw; stty -raw; echo as it was; (exit 7)");
     window.shows("as it was"); // a raw terminal would take Ctrl-D for a key like others
+    window.shows("/ #"); // between two lines the shell has no editor, and one that begins drops an end that came before
     window.presses("C-d");
     window.shows("caller>");
     window.types("echo status $?");
