@@ -133,6 +133,7 @@ fn behaves_as_a_login(command: &str) {
     window.types("tty; stty size");
     window.shows("/dev/pts/0");
     window.shows("24 80");
+    window.shows("/ #"); // the shell has its editor only at a prompt, and one that begins may drop what is typed before
 
     // Keys that mean something: they reach what runs in the foreground, and the shell gets the terminal back.
     let sleep = "sh -c 'echo ready; exec sleep 1000'";
@@ -140,6 +141,7 @@ fn behaves_as_a_login(command: &str) {
     window.shows("ready");
     window.presses("C-z");
     window.looks("a stopped job", |lines| lines.iter().any(|line| line.contains("Stopped")));
+    window.shows("/ #");
     window.types("fg");
     let interrupted =
         |lines: &[String]| lines.contains(&"^C".to_string()) && lines.contains(&"/ #".to_string());
@@ -153,6 +155,7 @@ fn behaves_as_a_login(command: &str) {
     window.looks("^C and the prompt", interrupted);
     window.types("echo status $?");
     window.shows("status 130");
+    window.shows("/ #");
 
     // Programs that draw the whole screen draw it anew for each size.
     window.types("seq 1 500 > /tmp/lines; vi /tmp/lines");
@@ -177,11 +180,12 @@ fn behaves_as_a_login(command: &str) {
     window.shows("/ #");
     window.types("stty size");
     window.shows("12 120");
+    window.shows("/ #");
 
     // Ctrl-D ends it, and what the shell has done to its terminal is not done to ours.
     window.types("stty raw; stty -raw; echo as it was; (exit 7)");
     window.shows("as it was"); // a raw terminal would take Ctrl-D for a key like others
-    window.shows("/ #"); // between two lines the shell has no editor, and one that begins drops an end that came before
+    window.shows("/ #");
     window.presses("C-d");
     window.shows("caller>");
     window.types("echo status $?");
