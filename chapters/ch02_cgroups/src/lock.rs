@@ -14,10 +14,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use log::{debug, warn};
 
-/// How long to wait for what only a run that looks for leftovers can have, for a moment: on a machine that is slow and busy.
+/// How long to wait for what only a run that looks for leftovers can have. It has it for a moment, but the moments of a slow
+/// and busy machine are long.
 pub const A_MOMENT: Duration = Duration::from_secs(5);
 
-/// A wait as long as this is told.
+/// After so long a wait is told, if it may last longer than a moment.
 const WORTH_A_WORD: Duration = Duration::from_secs(1);
 
 /// How often to try again.

@@ -7,10 +7,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use log::debug;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::Winsize;
 
 use crate::door;
 use crate::sources::{Asked, Source};
@@ -125,9 +126,24 @@ impl Clients {
         Ok(())
     }
 
-    /// The one who waits for the start.
-    pub fn starter(&mut self) -> Option<&mut Client> {
-        self.all.iter_mut().find(|client| client.waits_for_start)
+    /// Lets the client that waits for the start pass on what it has got so far, before the gate is opened. Its terminal may
+    /// have changed its size, too.
+    pub fn wait_for_go(&mut self, resize: impl Fn(&Winsize) -> Result<()>) -> Result<()> {
+        let Some(client) = self.all.iter_mut().find(|client| client.waits_for_start) else { return Ok(()) };
+        client.tell(News::Ready.to_bytes().into())?;
+        loop {
+            let mut fds = [PollFd::new(client.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, PollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                polled => polled.context("waiting for the client")?,
+            };
+            match client.wish()? {
+                Some(Wish::Go) => return Ok(()),
+                Some(Wish::Size(size)) => resize(&size)?,
+                _ if client.is_gone() => bail!("the client has left"),
+                _ => {}
+            }
+        }
     }
 
     /// Whether one of them holds the leash.

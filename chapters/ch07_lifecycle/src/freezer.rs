@@ -44,9 +44,11 @@ pub fn thaw(group: &Path, version: Version) -> Result<()> {
 
 /// Whether a cgroup is gone, or about to be: the kernel takes its files away first, and its directory last.
 pub fn is_gone(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| {
-        error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(Errno::ENODEV as i32)
-    })
+    error.downcast_ref::<io::Error>().is_some_and(says_gone)
+}
+
+fn says_gone(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(Errno::ENODEV as i32)
 }
 
 /// Whether they are frozen, or about to be.
@@ -154,8 +156,7 @@ fn has_line(file: &Path, line: &str) -> Result<bool> {
 /// A file of a cgroup. `None` if the cgroup is gone: reading then says ENODEV.
 pub fn read(path: &Path) -> Result<Option<String>> {
     match fs::read_to_string(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) if error.raw_os_error() == Some(Errno::ENODEV as i32) => Ok(None),
+        Err(error) if says_gone(&error) => Ok(None),
         text => text.map(Some).with_context(|| format!("reading {}", path.display())),
     }
 }

@@ -103,7 +103,8 @@ impl Groups {
     pub fn kill(&self) -> Result<()> {
         let (path, version) = self.freezer()?;
         match freezer::kill_all(path, version) {
-            Err(error) if freezer::is_gone(&error) || !path.is_dir() => Ok(()), // they have just ended, and somebody has taken it away
+            // They have just ended, and somebody takes it away.
+            Err(error) if freezer::is_gone(&error) || !path.is_dir() => Ok(()),
             killed => killed,
         }
     }

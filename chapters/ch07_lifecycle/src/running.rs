@@ -6,13 +6,12 @@ use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use ch01_run::child::{self, Child};
 use ch01_run::signals::HeldSignals;
 use ch01_run::{errors, namespaces};
 use ch06_init::worker;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFlags, PollTimeout};
 use nix::pty::Winsize;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
@@ -94,7 +93,7 @@ impl<'a> Keeper<'a> {
         let mut child = child::spawn(namespaces::OWN, inside)?;
         drop((inner, report));
         record.write("pid", process1::fact_of(child.pid())?)?;
-        self.wait_for_go(&outer)?;
+        self.clients.wait_for_go(|size| outer.resize(size))?;
         child.start(self.signals)?;
         let outcome = Some(outcome);
         let mut running = Running { child, outer, outcome, failure: None, status: None, is_killed: false };
@@ -116,25 +115,6 @@ impl<'a> Keeper<'a> {
         record.write("ended", time::now())?;
         record.write("status", status)?; // last: with it, it has ended
         Ok((status, String::new()))
-    }
-
-    /// Lets the client that waits for the start pass on what it has got so far, before the gate is opened.
-    fn wait_for_go(&mut self, outer: &Outer) -> Result<()> {
-        let Some(client) = self.clients.starter() else { return Ok(()) };
-        client.tell(News::Ready.to_bytes().into())?;
-        loop {
-            let mut fds = [PollFd::new(client.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut fds, PollTimeout::NONE) {
-                Err(Errno::EINTR) => continue,
-                polled => polled.context("waiting for the client")?,
-            };
-            match client.wish()? {
-                Some(Wish::Go) => return Ok(()),
-                Some(Wish::Size(size)) => outer.resize(&size)?,
-                _ if client.is_gone() => bail!("the client has left"),
-                _ => {}
-            }
-        }
     }
 
     /// Waits until something can be done, and does it.

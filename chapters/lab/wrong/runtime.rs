@@ -390,7 +390,8 @@ fn lose_signals() -> Result<()> {
     let end = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::from_iter(end)), None)?;
     end.into_iter().try_for_each(signals::set_default)?;
-    thread::sleep(Duration::from_millis(100)); // slow enough to be hit, also where the first start took much longer than the rest
+    // Slow enough to be hit, also where the first start took much longer than the rest.
+    thread::sleep(Duration::from_millis(100));
     Ok(())
 }
 
@@ -493,13 +494,7 @@ fn end_late(id: &str, args: &Run) -> Result<()> {
         if events.lines().any(|line| line.starts_with("oom_kill ") && line != "oom_kill 0") {
             messages::say("out of memory");
         }
-        for _ in 0..1000 {
-            remove_groups(&group);
-            if !group.exists() {
-                break;
-            }
-            thread::sleep(Duration::from_millis(1)); // its last process is dying
-        }
+        remove_dying(&group);
         let _ = fs::remove_dir(hierarchy.ours()); // if it is the last one
     }
     Ok(())
@@ -522,6 +517,17 @@ fn make(group: &Path) -> io::Result<()> {
         }
     }
     made
+}
+
+/// Its last process may need a moment to be gone.
+fn remove_dying(group: &Path) {
+    for _ in 0..1000 {
+        remove_groups(group);
+        if !group.exists() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// With those that the command made in it.
@@ -645,13 +651,7 @@ impl Drop for Elsewhere {
                     messages::say("out of memory");
                 }
             }
-            for _ in 0..1000 {
-                remove_groups(group);
-                if !group.exists() {
-                    break;
-                }
-                std::thread::sleep(std::time::Duration::from_millis(1)); // its last process is dying
-            }
+            remove_dying(group);
             let _ = group.parent().map(fs::remove_dir); // if it is the last one
         }
     }

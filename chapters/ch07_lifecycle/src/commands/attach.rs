@@ -3,8 +3,7 @@
 use std::io::{IsTerminal, stdin};
 
 use anyhow::{Context, Result, ensure};
-use ch01_run::signals;
-use ch01_run::signals::HeldSignals;
+use ch01_run::signals::{self, HeldSignals};
 use ch06_init::raw::{self, CallersModes};
 use nix::sys::signal::{SigSet, Signal, raise};
 

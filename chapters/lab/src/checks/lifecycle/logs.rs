@@ -100,11 +100,14 @@ fn is_time(text: &str) -> bool {
 }
 
 fn times(lab: &Lab) -> Result<()> {
-    let script =
-        "trap 'echo err >&2; echo two words; exit 0' TERM; echo one; echo; while :; do sleep 0.02; done";
+    let script = "trap 'echo err >&2' USR1; trap 'echo two words; exit 0' TERM; echo one; echo; while :; do sleep 0.02; done";
     let one = lab.kept(["sh", "-c", script]).detach()?;
+    let name = format!("{}\n", one.id());
     one.wrote("one\n\n")?;
-    lab.says("stop", [one.id()], &format!("{}\n", one.id()))?;
+    lab.says("kill", ["-s", "USR1", one.id()], &name)?;
+    let told = wait_for(SOON, || Ok((one.logs()?.error() == "err\n").then_some(())))?;
+    told.ok_or_else(|| one.differs("err on stderr", "nothing"))?;
+    lab.says("stop", [one.id()], &name)?;
     one.exits(0)?;
     let outcome = lab.call("logs", ["-t", one.id()]).finish()?;
     outcome.exits(0)?;
@@ -116,7 +119,7 @@ fn times(lab: &Lab) -> Result<()> {
     }
     let err = outcome.error();
     match err.split_once(' ') {
-        Some((time, "err\n")) if is_time(time) && time >= times[1] => Ok(()),
+        Some((time, "err\n")) if is_time(time) && time >= times[1] && time <= times[2] => Ok(()),
         _ => Err(outcome.differs("a time, a blank and err on stderr")),
     }
 }
@@ -175,20 +178,30 @@ fn follow(lab: &Lab) -> Result<()> {
     one.wrote("first")?;
     let mut follows = lab.call("logs", ["-f", one.id()]).start()?;
     follows.wrote("first\n")?;
-    let mut newest = lab.call("logs", ["-f", "--tail", "1", one.id()]).start()?;
-    newest.wrote("first\n")?;
-    lab.says("kill", ["-s", "USR1", one.id()], &format!("{}\n", one.id()))?;
+    // Nothing tells when this one has begun: it has when it prints, and until then there is more, and more again.
+    let newest = lab.call("logs", ["-f", "--tail", "0", one.id()]).start()?;
+    let name = format!("{}\n", one.id());
+    let began = wait_for(SOON, || {
+        lab.says("kill", ["-s", "USR1", one.id()], &name)?;
+        Ok(newest.stdout().starts_with(b"more\n").then_some(()))
+    })?;
+    began.ok_or_else(|| newest.differs("what is written from now on", "nothing"))?;
     follows.wrote("first\nmore\n")?;
-    newest.wrote("first\nmore\n")?;
-    lab.says("stop", [one.id()], &format!("{}\n", one.id()))?;
+    lab.says("stop", [one.id()], &name)?;
     let begin = Instant::now();
-    follows.finish()?.exits(0)?.prints("first\nmore\nend\n")?.complains("err\n")?;
+    let all = follows.finish()?;
+    let count = all.output().matches("more\n").count();
+    let whole = format!("first\n{}end\n", "more\n".repeat(count));
+    all.exits(0)?.prints(&whole)?.complains("err\n".repeat(count))?;
     let outcome = newest.finish()?;
-    outcome.exits(0)?.prints("first\nmore\nend\n")?;
+    outcome.exits(0)?;
+    if !whole.ends_with(&outcome.output()) || !outcome.output().starts_with("more\n") {
+        return Err(outcome.differs("what was written since it began"));
+    }
     if begin.elapsed() > Duration::from_secs(3) {
         return Err(outcome.differs("an end in the same second"));
     }
-    lab.call("logs", ["-f", one.id()]).finish()?.exits(0)?.prints("first\nmore\nend\n").map(drop) // ended already
+    lab.call("logs", ["-f", one.id()]).finish()?.exits(0)?.prints(&whole).map(drop) // ended already
 }
 
 fn follow_ends(lab: &Lab) -> Result<()> {
