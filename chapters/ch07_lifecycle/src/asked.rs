@@ -8,6 +8,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use ch01_run::exec::environment;
+use ch01_run::namespaces;
 use ch01_run::options::Options;
 use ch02_cgroups::limits::Limits;
 use ch03_pivot_root::image;
@@ -15,6 +16,8 @@ use ch05_volumes::spec::{self, Volume};
 use ch06_init::surroundings::Surroundings;
 use clap::{Command, CommandFactory, FromArgMatches, Parser};
 use log::debug;
+use nix::sched::CloneFlags;
+use nix::unistd::Pid;
 
 use crate::process::ProcessOptions;
 use crate::record::Record;
@@ -133,6 +136,10 @@ pub struct Plan {
     pub volumes: Vec<Volume>,
     /// The command's environment.
     pub environment: Vec<OsString>,
+    /// The namespaces of its own. In this chapter all that there are.
+    pub namespaces: CloneFlags,
+    /// What else is to be done for its child in there, before the command begins. In this chapter it's nothing.
+    pub before_start: fn(&Record, Pid) -> Result<()>,
     /// What a new record is to say of all that, by the names of the facts.
     pub facts: Vec<(&'static str, Vec<u8>)>,
 }
@@ -168,7 +175,17 @@ impl Plan {
             ("environment", facts::join(environment.iter().map(|one| one.as_bytes()))),
             ("directory", here.into_os_string().into_vec()),
         ];
-        Ok(Plan { asked, id, state, lowers: Vec::new(), volumes, environment, facts })
+        Ok(Plan {
+            asked,
+            id,
+            state,
+            lowers: Vec::new(),
+            volumes,
+            environment,
+            namespaces: namespaces::OWN,
+            before_start: |_, _| Ok(()),
+            facts,
+        })
     }
 
     /// The same, with an image: what it's called, and what it consists of.
@@ -197,6 +214,8 @@ impl Plan {
             volumes: spec::parse_all(&asked.volumes)?,
             lowers,
             environment: environment.collect(),
+            namespaces: namespaces::OWN,
+            before_start: |_, _| Ok(()),
             id: record.id().to_string(),
             facts: Vec::new(), // they are there
             asked,

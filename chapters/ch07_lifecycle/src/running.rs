@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ch01_run::child::{self, Child};
+use ch01_run::errors;
 use ch01_run::signals::HeldSignals;
-use ch01_run::{errors, namespaces};
 use ch06_init::worker;
 use nix::poll::{PollFlags, PollTimeout};
 use nix::pty::Winsize;
@@ -90,9 +90,10 @@ impl<'a> Keeper<'a> {
             let report = report.take().context("there is one report")?;
             inside::become_command(plan, record, groups, &inner, report)
         };
-        let mut child = child::spawn(namespaces::OWN, inside)?;
+        let mut child = child::spawn(plan.namespaces, inside)?;
         drop((inner, report));
         record.write("pid", process1::fact_of(child.pid())?)?;
+        (plan.before_start)(record, child.pid())?;
         self.clients.wait_for_go(|size| outer.resize(size))?;
         child.start(self.signals)?;
         let outcome = Some(outcome);

@@ -19,7 +19,7 @@ use crate::record::{Record, records};
 
 /// All that we make in a record, so all that we remove there: the facts, which are written under another name first, and
 /// the rest.
-const FACTS: [&str; 19] = [
+const FACTS: [&str; 20] = [
     "arguments",
     "directory",
     "entrypoint",
@@ -27,6 +27,7 @@ const FACTS: [&str; 19] = [
     "image",
     "image-id",
     "lowers",
+    "network",
     "name",
     "created",
     "keeper",

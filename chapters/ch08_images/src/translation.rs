@@ -31,12 +31,11 @@ pub fn command(image: &Execution, other: Option<&OsStr>, typed: &[OsString]) -> 
     Ok(command)
 }
 
-/// The words of chapter 7's `run`: those of the image, with its `volumes`, those `typed` before the image's name, and the
-/// command.
+/// The words of chapter 7's `run`: those of the image, with its `volumes`, those of it that were `typed`, and the command.
 pub fn words(
     image: &Execution,
     volumes: impl Iterator<Item = OsString>,
-    typed: &[OsString],
+    typed: Vec<OsString>,
     command: &[OsString],
 ) -> Vec<OsString> {
     let mut words: Vec<_> = volumes.collect();
@@ -50,25 +49,27 @@ pub fn words(
     }
     option("--user", image.user.as_ref());
     option("--stop-signal", image.stop_signal.as_ref());
-    words.extend(without_ours(typed));
+    words.extend(typed);
     words.push("--".into()); // whatever the command is, it's no option
     words.extend_from_slice(command);
     words
 }
 
-/// The options of this chapter that have a value. No option's value begins with `--`, so these words are nothing else.
-const OURS: [&str; 2] = ["--entrypoint", "--pull"];
+/// The options of this chapter.
+pub const OURS: [&str; 2] = ["--entrypoint", "--pull"];
 
-fn without_ours(typed: &[OsString]) -> Vec<OsString> {
+/// What was `typed`, without the options of these names, which have a value, and without `--`. No option's value begins with
+/// `--`, so these words are nothing else.
+pub fn without(names: &[&str], typed: &[OsString]) -> Vec<OsString> {
     let mut kept = Vec::new();
     let mut words = typed.iter();
     while let Some(word) = words.next() {
-        let is_ours = |ours: &&str| {
-            let behind = word.as_bytes().strip_prefix(ours.as_bytes());
+        let is_it = |name: &&&str| {
+            let behind = word.as_bytes().strip_prefix(name.as_bytes());
             behind.is_some_and(|behind| behind.is_empty() || behind.starts_with(b"="))
         };
-        match OURS.iter().find(|ours| is_ours(ours)) {
-            Some(ours) if word == *ours => drop(words.next()), // its value
+        match names.iter().find(is_it) {
+            Some(name) if word == *name => drop(words.next()), // its value
             Some(_) => {}
             None if word == "--" => {}
             None => kept.push(word.clone()),
@@ -132,7 +133,8 @@ mod tests {
     fn options_of_both() {
         let image = Execution { user: "anna".into(), working_dir: "srv".into(), ..Execution::default() };
         let typed = all(&["-ti", "--pull", "never", "--entrypoint=x", "--pull=never", "-e", "A=1", "--"]);
-        let words = words(&image, ["-v=x".into()].into_iter(), &typed, &all(&["--pull", "x"]));
+        let words =
+            words(&image, ["-v=x".into()].into_iter(), without(&OURS, &typed), &all(&["--pull", "x"]));
         let expected = ["-v=x", "--workdir=/srv", "--user=anna", "-ti", "-e", "A=1", "--", "--pull", "x"];
         assert_eq!(words, all(&expected));
     }

@@ -32,21 +32,29 @@ pub struct Args {
     which: Containers,
 }
 
+/// How a plan is made of what is known of a container, and the state directory.
+type Again = fn(&Record, PathBuf) -> Result<Plan>;
+
 /// All that `start` does, in order.
 pub fn start(args: &Args) -> Result<u8> {
+    start_as(args, Plan::again)
+}
+
+/// The same, and each container is started as `again` says.
+pub fn start_as(args: &Args, again: Again) -> Result<u8> {
     let state = args.which.begin()?;
     inherited::normalize()?;
     orphans::sweep(&state)?;
     let stays = args.attach || args.interactive;
     ensure!(!stays || args.which.containers.len() == 1, "one can stay with one container only");
     if stays {
-        return stay(args, state);
+        return stay(args, again, state);
     }
     several::each(&args.which.containers, |word| {
         let record = find::one(&state, word)?;
         // Like Docker: whoever wants it to run has what he wants.
         if let Some(held) = lock_unless_it_runs(&record)? {
-            let plan = Plan::again(&held, state.clone())?;
+            let plan = again(&held, state.clone())?;
             // Until we have the lock, Ctrl-C ends us at once; and so it's again for the next one, which may have to wait, too.
             let before = SigSet::thread_get_mask().context("looking which signals are held")?;
             let signals = HeldSignals::hold()?;
@@ -92,11 +100,11 @@ fn lock_unless_it_runs(record: &Record) -> Result<Option<Record>> {
     }
 }
 
-fn stay(args: &Args, state: PathBuf) -> Result<u8> {
+fn stay(args: &Args, again: Again, state: PathBuf) -> Result<u8> {
     let record = find::one(&state, &args.which.containers[0])?;
     let held = lock_unless_it_runs(&record)?;
     let held = held.with_context(|| format!("container {} runs already: attach to it", record.id()))?;
-    let plan = Plan::again(&held, state)?;
+    let plan = again(&held, state)?;
     let signals = HeldSignals::hold()?;
     if args.interactive && plan.asked.options.terminal && stdin().is_terminal() {
         raw::wait_for_foreground(&signals)?;
