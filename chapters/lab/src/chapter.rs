@@ -133,6 +133,16 @@ chapters! {
         builds_on: Some(Chapter::Lifecycle),
         is_typed: false,
     }
+
+    /// Chapter 9: a network, on which containers reach each other.
+    Network {
+        name: "9",
+        title: "Chapter 9: a network",
+        package: "ch09_network",
+        pages: &["ch09-network", "ch09-cables"],
+        builds_on: Some(Chapter::Images),
+        is_typed: false,
+    }
 }
 
 impl Chapter {

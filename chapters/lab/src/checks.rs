@@ -8,6 +8,7 @@ mod exercises;
 mod images;
 mod init;
 mod lifecycle;
+pub(crate) mod network;
 pub(crate) mod overlay;
 mod pivot_root;
 mod run;
@@ -27,6 +28,7 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
         init::CHECKS,
         lifecycle::CHECKS,
         images::CHECKS,
+        network::CHECKS,
     ]
     .into_iter()
     .flatten()

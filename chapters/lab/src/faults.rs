@@ -14,6 +14,7 @@ mod hostile;
 mod images;
 mod kill;
 mod log;
+mod network;
 mod own_cgroups;
 mod scene;
 mod tracer;
@@ -33,6 +34,7 @@ pub fn fault_checks() -> impl Iterator<Item = &'static Check> {
         foreign::CHECKS,
         hostile::CHECKS,
         images::CHECKS,
+        network::CHECKS,
         log::CHECKS,
         walls::CHECKS,
     ]

@@ -129,6 +129,7 @@ fn made(wrong: &Wrong, chapter: Chapter, own: &Path, directory: &Path) -> Result
     let script = match chapter {
         Chapter::Lifecycle => Some(include_str!("../wrong/lifecycle.sh")),
         Chapter::Images => Some(include_str!("../wrong/images.sh")),
+        Chapter::Network => Some(include_str!("../wrong/network.sh")),
         _ => None,
     };
     if let Some(script) = script {

@@ -117,6 +117,7 @@ pub(crate) fn chapter(
         Chapter::Cgroups => contender.but("on the host's own root"),
         Chapter::PivotRoot => contender.but("writes into the image"),
         Chapter::Lifecycle | Chapter::Images => contender.but("a process that keeps it, and a log"),
+        Chapter::Network => contender.but("a process that keeps it, a log, and a cable to a bridge"),
         _ => contender,
     }
 }

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
 
-use crate::chapter::Chapter::Init;
+use crate::chapter::Chapter::{Init, Network};
 use crate::checks::check::Check;
 use crate::checks::volumes::sources::volume;
 use crate::see;
@@ -94,7 +94,8 @@ fn mqueue(lab: &Lab) -> Result<()> {
 
 fn sys(lab: &Lab) -> Result<()> {
     let script = "ls /sys/class/net; mkdir /sys/x 2>/dev/null || echo refused; echo 1 > /sys/class/net/lo/tx_queue_len && echo written; grep -c ' /sys sysfs ro,nosuid,nodev,noexec' /proc/mounts";
-    lab.sh(script).finish()?.prints("lo\nrefused\n1\n").map(drop)
+    let devices = if lab.has(Network) { "eth0\nlo\n" } else { "lo\n" };
+    lab.sh(script).finish()?.prints(format!("{devices}refused\n1\n")).map(drop)
 }
 
 fn tmpfs(lab: &Lab) -> Result<()> {

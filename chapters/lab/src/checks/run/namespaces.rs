@@ -7,7 +7,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, unshare};
 
-use crate::chapter::Chapter::Run;
+use crate::chapter::Chapter::{Images, Run};
 use crate::checks::check::Check;
 use crate::machine::process::{Process, is_command};
 use crate::see;
@@ -56,7 +56,8 @@ pub(crate) const CHECKS: &[Check] = &[
         Run,
         "The container has no network but what a new network namespace has: lo.",
         network_empty,
-    ),
+    )
+    .until(Images),
     Check::new(
         "twenty-at-once",
         Run,

@@ -1,0 +1,82 @@
+//! A container's cable: one end in the bridge, the other in the container. veth(4), setns(2).
+//!
+//! Nobody ever takes a cable away. When the last process of a network namespace has gone, the kernel removes the ends in there,
+//! and a cable goes with either of its ends, whoever was killed, and however.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
+
+use anyhow::{Context, Result, bail};
+use ch07_lifecycle::record::Record;
+use log::debug;
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns};
+use nix::unistd::Pid;
+
+use crate::addresses::{self, BRIDGE, GATEWAY, PREFIX};
+use crate::bridge;
+use crate::links::{self, Link};
+use crate::netlink::Netlink;
+use crate::network::Network;
+
+/// How the container calls its end.
+const INSIDE: &str = "eth0";
+
+/// Connects the container whose child this is to its network. The child waits, and has a namespace that nobody else is in.
+pub fn connect(record: &Record, child: Pid) -> Result<()> {
+    let network = Network::of(record)?;
+    if network == Network::Host {
+        return Ok(());
+    }
+    // A child that has ended has no namespace any more. It has said why, and its status is there for whoever waits for it.
+    let Some(namespace) = open_namespace(&child.to_string())? else { return Ok(()) };
+    let container = open_in(&namespace)?;
+    links::set_up(&container, "lo")?;
+    if network == Network::None {
+        return Ok(());
+    }
+    let host = Netlink::open()?;
+    let number = lay(&host, &bridge::ensure(&host)?, record.id(), &namespace)?;
+    let end = links::look(&container, INSIDE)?.with_context(|| format!("there is no {INSIDE}"))?;
+    links::set_address(&container, &end, addresses::address(number), PREFIX)?;
+    links::set_up(&container, INSIDE)?;
+    links::add_default_route(&container, GATEWAY) // last: it leads over an interface that is up
+}
+
+/// Lays a cable, and returns its number, which is the container's address. Who has an address? The kernel knows, for there is
+/// never more than one interface of a name: if it is taken, it's the next one's turn.
+fn lay(host: &Netlink, bridge: &Link, id: &str, namespace: &File) -> Result<u8> {
+    for number in addresses::numbers(id) {
+        let (name, mac) = (addresses::cable(number), addresses::mac(addresses::address(number)));
+        match links::add_cable(host, &name, bridge.index, (INSIDE, mac, namespace.as_fd())) {
+            Ok(()) => return Ok(number),
+            Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno).with_context(|| format!("laying the cable {name}")),
+        }
+    }
+    bail!("all addresses of the network of {BRIDGE} are taken")
+}
+
+/// The network namespace of a process: its number, or `self`. `None` of one that has ended.
+fn open_namespace(process: &str) -> Result<Option<File>> {
+    let path = format!("/proc/{process}/ns/net");
+    match File::open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some).with_context(|| format!("opening {path}")),
+    }
+}
+
+/// A line to the kernel from in there. The socket stays there, and we come back.
+fn open_in(namespace: &File) -> Result<Netlink> {
+    let own = open_namespace("self")?.context("we have a network namespace")?;
+    enter(namespace)?;
+    let opened = Netlink::open();
+    enter(&own)?;
+    opened
+}
+
+fn enter(namespace: &File) -> Result<()> {
+    debug!("setns(…, CLONE_NEWNET)");
+    setns(namespace, CloneFlags::CLONE_NEWNET).context("entering a network namespace")
+}

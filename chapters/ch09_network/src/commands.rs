@@ -1,0 +1,4 @@
+//! The commands that this chapter tells anew.
+
+pub mod run;
+pub mod start;

@@ -1,0 +1,11 @@
+//! Chapter 9: a network.
+//!
+//! The modules stand in the order to read them: first how one talks to the kernel, then what is said.
+
+pub mod netlink;
+pub mod links;
+pub mod addresses;
+pub mod bridge;
+pub mod network;
+pub mod cable;
+pub mod commands;

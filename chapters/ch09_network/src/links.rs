@@ -1,0 +1,123 @@
+//! Interfaces, addresses and routes: rtnetlink(7), ip(8).
+//!
+//! Each function is a command of ip(8), which sends the kernel the same bytes.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use anyhow::{Context, Result};
+use log::debug;
+use nix::errno::Errno;
+use nix::libc::{
+    AF_INET, IFA_LOCAL, IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO,
+    IFLA_MASTER, IFLA_NET_NS_FD, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN,
+    RTA_GATEWAY, RTM_GETLINK, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, RTN_UNICAST, RTPROT_STATIC,
+};
+
+use crate::netlink::{Netlink, Request, attribute};
+
+/// A hardware address.
+pub type Mac = [u8; 6];
+
+/// An interface, as far as it matters here.
+#[derive(Debug)]
+pub struct Link {
+    /// Its number in its namespace.
+    pub index: u32,
+    /// What made it: `bridge`, `veth` and so on.
+    pub kind: String,
+    /// Its hardware address.
+    pub mac: Vec<u8>,
+}
+
+/// The other end of a cable: VETH_INFO_PEER in linux/veth.h.
+const PEER: u16 = 1;
+
+/// `struct ifinfomsg`: which interface, and which of its flags are to be set. Number 0 is one that has a name only.
+fn interface(index: u32, flags: i32) -> Vec<u8> {
+    let flags = (flags as u32).to_ne_bytes();
+    [&[0; 4], &index.to_ne_bytes()[..], &flags, &flags].concat() // the last are those that change
+}
+
+/// `ip link show NAME`. `None` if there is none of this name.
+pub fn look(kernel: &Netlink, name: &str) -> Result<Option<Link>> {
+    let request = Request::new(RTM_GETLINK, 0, &interface(0, 0)).with_text(IFLA_IFNAME, name);
+    let found = match kernel.look_up(request) {
+        Err(Errno::ENODEV) => return Ok(None),
+        found => found.with_context(|| format!("looking at the interface {name}"))?,
+    };
+    let parts = found.split_at_checked(interface(0, 0).len());
+    let parts = parts.and_then(|(fixed, rest)| Some((fixed.get(4..8)?.first_chunk()?, rest)));
+    let (index, attributes) = parts.with_context(|| format!("the kernel says nothing of {name}"))?;
+    let kind = attribute(attributes, IFLA_LINKINFO).and_then(|info| attribute(info, IFLA_INFO_KIND));
+    Ok(Some(Link {
+        index: u32::from_ne_bytes(*index),
+        kind: String::from_utf8_lossy(kind.unwrap_or_default()).trim_end_matches('\0').to_string(),
+        mac: attribute(attributes, IFLA_ADDRESS).unwrap_or_default().to_vec(),
+    }))
+}
+
+/// `ip link add NAME address MAC type bridge`
+pub fn add_bridge(kernel: &Netlink, name: &str, mac: Mac) -> Result<(), Errno> {
+    debug!("ip link add {name} type bridge");
+    let request = Request::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &interface(0, 0))
+        .with_text(IFLA_IFNAME, name)
+        .with(IFLA_ADDRESS, &mac)
+        .with_nested(IFLA_LINKINFO, |info| info.with_text(IFLA_INFO_KIND, "bridge"));
+    kernel.change(request)
+}
+
+/// `ip link add NAME master BRIDGE up type veth peer name PEER address MAC netns NAMESPACE`: both ends at once, one plugged
+/// in, the other where it belongs.
+pub fn add_cable(
+    kernel: &Netlink,
+    name: &str,
+    bridge: u32,
+    (peer, mac, namespace): (&str, Mac, BorrowedFd<'_>),
+) -> Result<(), Errno> {
+    debug!("ip link add {name} type veth peer name {peer}");
+    let peer = |data: Request| {
+        data.with_nested(PEER, |end| {
+            end.with_bytes(&interface(0, 0))
+                .with_text(IFLA_IFNAME, peer)
+                .with(IFLA_ADDRESS, &mac)
+                .with(IFLA_NET_NS_FD, &namespace.as_raw_fd().to_ne_bytes())
+        })
+    };
+    let request = Request::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &interface(0, IFF_UP))
+        .with_text(IFLA_IFNAME, name)
+        .with(IFLA_MASTER, &bridge.to_ne_bytes())
+        .with_nested(IFLA_LINKINFO, |info| {
+            info.with_text(IFLA_INFO_KIND, "veth").with_nested(IFLA_INFO_DATA, peer)
+        });
+    kernel.change(request)
+}
+
+/// `ip link set NAME up`
+pub fn set_up(kernel: &Netlink, name: &str) -> Result<()> {
+    debug!("ip link set {name} up");
+    let request = Request::new(RTM_NEWLINK, 0, &interface(0, IFF_UP)).with_text(IFLA_IFNAME, name);
+    kernel.change(request).with_context(|| format!("setting the interface {name} up"))
+}
+
+/// `ip address replace ADDRESS/PREFIX dev LINK`
+pub fn set_address(kernel: &Netlink, link: &Link, address: Ipv4Addr, prefix: u8) -> Result<()> {
+    debug!("ip address replace {address}/{prefix}");
+    // struct ifaddrmsg
+    let fixed = [&[AF_INET as u8, prefix, 0, RT_SCOPE_UNIVERSE][..], &link.index.to_ne_bytes()].concat();
+    let request =
+        Request::new(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &fixed).with(IFA_LOCAL, &address.octets());
+    kernel.change(request).with_context(|| format!("giving an interface the address {address}/{prefix}"))
+}
+
+/// `ip route add default via GATEWAY`
+pub fn add_default_route(kernel: &Netlink, gateway: Ipv4Addr) -> Result<()> {
+    debug!("ip route add default via {gateway}");
+    // struct rtmsg
+    let to_anywhere = [AF_INET as u8, 0, 0, 0];
+    let how = [RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0, 0, 0, 0];
+    let request =
+        Request::new(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &[to_anywhere.as_slice(), &how].concat())
+            .with(RTA_GATEWAY, &gateway.octets());
+    kernel.change(request).with_context(|| format!("adding the default route, by {gateway}"))
+}

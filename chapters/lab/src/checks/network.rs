@@ -1,0 +1,105 @@
+//! Chapter 9: a network. All of it is in the network namespace that each check has for itself.
+
+mod bridge;
+mod cable;
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::checks::check::Check;
+use crate::machine::process::Process;
+use crate::see::{SOON, cannot_run, differs, wait_for};
+use crate::trial::kept::Kept;
+use crate::trial::runtime::Lab;
+
+pub(crate) const CHECKS: &[&[Check]] = &[cable::CHECKS, bridge::CHECKS];
+
+/// The network's beginning: of an address, its first three numbers.
+const NETWORK: &str = "172.30.0.";
+
+/// The host's own address in it.
+const GATEWAY: &str = "172.30.0.1";
+
+/// The bridge on the host. A cable's name is this, a hyphen, and the last number of the address.
+const BRIDGE: &str = "byhand0";
+
+/// What there is to see of a container's end of its cable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct End {
+    address: String,
+    mac: String,
+}
+
+/// A container that does nothing for a long time.
+fn sleeper(lab: &Lab) -> Result<Kept<'_>> {
+    lab.kept(["sleep", "1000"]).detach()
+}
+
+/// What ip(8) tells as JSON, here or in the network of a process.
+fn ip(place: Option<Process>, words: &[&str]) -> Result<Vec<Value>> {
+    let mut command = match place {
+        None => Command::new("ip"),
+        Some(process) => {
+            let mut command = Command::new("nsenter");
+            command.arg(format!("--net={}", process.file("ns/net").display())).arg("ip");
+            command
+        }
+    };
+    let output = command.arg("-j").args(words).output();
+    let output = output.map_err(|error| cannot_run(format!("there is no ip (package iproute2): {error}")))?;
+    let did = || format!("{command:?}");
+    if !output.status.success() {
+        return Err(differs(did(), "exit status 0", String::from_utf8_lossy(&output.stderr)));
+    }
+    if output.stdout.trim_ascii().is_empty() {
+        return Ok(Vec::new());
+    }
+    serde_json::from_slice(&output.stdout).with_context(did)
+}
+
+/// Has ip(8) do something on the host.
+fn arrange(words: &[&str]) -> Result<()> {
+    ip(None, words).map(drop)
+}
+
+/// The names of all interfaces, here or in the network of a process.
+fn interfaces(place: Option<Process>) -> Result<Vec<String>> {
+    let name = |link: Value| link["ifname"].as_str().map(str::to_string);
+    Ok(ip(place, &["link", "show"])?.into_iter().filter_map(name).collect())
+}
+
+/// The cables that there are on the host.
+fn cables() -> Result<Vec<String>> {
+    let mut all = interfaces(None)?;
+    all.retain(|name| name.starts_with(&format!("{BRIDGE}-")));
+    Ok(all)
+}
+
+/// Waits until there are no others.
+pub(crate) fn only_cables(did: &str, expected: &[&str]) -> Result<()> {
+    if wait_for(SOON, || Ok((cables()? == expected).then_some(())))?.is_some() {
+        return Ok(());
+    }
+    Err(differs(did, format!("the cables {expected:?}, and no others"), format!("{:?}", cables()?)))
+}
+
+/// The container's end of its cable. It has to have one, with one address of the network.
+fn end(one: &Kept<'_>) -> Result<End> {
+    let found = ip(Some(one.process()?), &["-4", "address", "show", "dev", "eth0"])?;
+    let addresses = found.first().and_then(|link| link["addr_info"].as_array()).cloned().unwrap_or_default();
+    let links = ip(Some(one.process()?), &["link", "show", "dev", "eth0"])?;
+    let mac = links.first().and_then(|link| link["address"].as_str()).unwrap_or_default().to_string();
+    match &addresses[..] {
+        [info] if info["local"].as_str().is_some_and(|local| number(local).is_some()) => {
+            Ok(End { address: info["local"].as_str().unwrap_or_default().to_string(), mac })
+        }
+        others => Err(one.differs(format!("eth0 with one address, {NETWORK}N"), format!("{others:?}"))),
+    }
+}
+
+/// The last number of one of the network's addresses that a container can have.
+fn number(address: &str) -> Option<u8> {
+    address.strip_prefix(NETWORK)?.parse().ok().filter(|number| (2..=254).contains(number))
+}

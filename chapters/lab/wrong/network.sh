@@ -1,0 +1,87 @@
+#!/bin/bash
+# Wrong runtimes of chapter 9: what the program `right` beside this file is, but for one defect, which the name that the
+# file is called by tells: 9-mac-random. red.txt says which checks find them.
+
+right=${0%/*}/right
+defect=${0##*/9-}
+verb=$1
+
+# Runs it, and then something is done in the network of the container, if it stays: `in_container COMMAND`.
+in_container() {
+    local id pid
+    id=$("$right" "${words[@]}") || exit
+    pid=$("$right" inspect "$id" | sed -n 's/.*"Pid": \([0-9]*\).*/\1/p')
+    [ "${pid:-0}" = 0 ] || nsenter --target "$pid" --net sh -c "$1"
+    printf '%s\n' "$id"
+    exit 0
+}
+
+words=("$@")
+case $defect/$verb in
+    no-cable/run)
+        [[ " $* " != *" --network "* ]] || exec "$right" "$@"
+        exec "$right" run --network none "${@:2}"
+        ;;
+    no-route/run) [[ " $* " != *" -d "* ]] || in_container 'ip route delete default' ;;
+    lo-down/run)
+        # shellcheck disable=SC2016 # $@ is the container's shell's
+        [[ $* != *"ping -c 1 -w 10"* ]] || exec "$right" "${@:1:$#-3}" sh -c 'ip link set lo down; exec "$@"' sh "${@: -3}"
+        ;;
+    host-cut-off/run) [[ " $* " != *" -d "* ]] || in_container 'ip neigh replace 172.30.0.1 lladdr 02:00:00:00:00:01 nud permanent dev eth0' ;;
+    none-is-bridge/run) exec "$right" "${@/#none/bridge}" ;;
+    host-is-bridge/run) exec "$right" "${@/#host/bridge}" ;;
+    unknown-is-1/run)
+        "$right" "$@"
+        status=$?
+        [ "$status" != 125 ] || exit 1
+        exit "$status"
+        ;;
+    name-random/run)
+        if [[ " $* " == *" -d "* ]]; then
+            id=$("$right" "$@") || exit
+            for cable in $(ip -o link show master byhand0 | sed 's/^[0-9]*: \([^@:]*\).*/\1/'); do
+                ip link set "$cable" down
+                ip link set "$cable" name "byhand0-x$RANDOM" up
+            done
+            printf '%s\n' "$id"
+            exit 0
+        fi
+        ;;
+    mac-random/run) [[ " $* " != *" -d "* ]] || in_container 'ip link set eth0 address 02:00:00:00:00:99' ;;
+    cable-stays/*)
+        # A cable that nobody's namespace takes along, as one whose two ends are on the host.
+        [ "$verb" != run ] || ip link add "byhand0-x$$" type veth peer name "x$$" 2>/dev/null
+        ;;
+    start-forgets/start) exec "$(dirname "$(readlink -f "$right")")/ch08_images" "$@" ;;
+    bridge-goes/run)
+        "$right" "$@"
+        status=$?
+        [ -n "$(ip -o link show master byhand0 2>/dev/null)" ] || ip link delete byhand0 2>/dev/null
+        exit "$status"
+        ;;
+    bridge-mac-moves/*)
+        ip link set byhand0 address 02:42:ac:1e:00:01 2>/dev/null
+        "$right" "$@"
+        status=$?
+        [ "$verb" != run ] || ip link set byhand0 address "02:00:00:00:00:$((RANDOM % 90 + 10))" 2>/dev/null
+        exit "$status"
+        ;;
+    adopts/run)
+        if ip link show byhand0 2>/dev/null | grep -q 02:00:00:00:00:07; then
+            ip link delete byhand0
+        fi
+        ;;
+    few-addresses/run)
+        if [ "$(ip -o link | grep -c ' byhand0-')" -gt 100 ]; then
+            echo 'run: all addresses are taken' >&2
+            exit 125
+        fi
+        ;;
+    one-address/run)
+        # Twenty at once look which one is free before any of them has taken it.
+        if [[ $* == *"exec sleep 1000"* ]]; then
+            exec "$right" "${@:1:$#-1}" "sleep 1; echo 172.30.0.2/24; exec sleep 1000"
+        fi
+        ;;
+esac
+exec "$right" "$@"
