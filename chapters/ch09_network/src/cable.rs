@@ -12,13 +12,14 @@ use ch07_lifecycle::record::Record;
 use log::debug;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::SockProtocol::NetlinkRoute;
 use nix::unistd::Pid;
 
 use crate::addresses::{self, BRIDGE, GATEWAY, PREFIX};
-use crate::bridge;
 use crate::links::{self, Link};
 use crate::netlink::Netlink;
 use crate::network::Network;
+use crate::{bridge, way_out};
 
 /// How the container calls its end.
 const INSIDE: &str = "eth0";
@@ -36,8 +37,10 @@ pub fn connect(record: &Record, child: Pid) -> Result<()> {
     if network == Network::None {
         return Ok(());
     }
-    let host = Netlink::open()?;
-    let number = lay(&host, &bridge::ensure(&host)?, record.id(), &namespace)?;
+    let host = Netlink::open(NetlinkRoute)?;
+    let bridge = bridge::ensure(&host)?;
+    way_out::open()?;
+    let number = lay(&host, &bridge, record.id(), &namespace)?;
     let end = links::look(&container, INSIDE)?.with_context(|| format!("there is no {INSIDE}"))?;
     links::set_address(&container, &end, addresses::address(number), PREFIX)?;
     links::set_up(&container, INSIDE)?;
@@ -71,7 +74,7 @@ fn open_namespace(process: &str) -> Result<Option<File>> {
 fn open_in(namespace: &File) -> Result<Netlink> {
     let own = open_namespace("self")?.context("we have a network namespace")?;
     enter(namespace)?;
-    let opened = Netlink::open();
+    let opened = Netlink::open(NetlinkRoute);
     enter(&own)?;
     opened
 }

@@ -6,6 +6,8 @@ pub mod netlink;
 pub mod links;
 pub mod addresses;
 pub mod bridge;
+pub mod rules;
+pub mod way_out;
 pub mod network;
 pub mod cable;
 pub mod commands;

@@ -25,9 +25,18 @@ const LONGEST: usize = 32 * 1024;
 pub struct Request(Vec<u8>);
 
 impl Request {
-    /// A request of this kind, and the structure that belongs to it.
+    /// A request of this kind, and the structure that belongs to it. The kernel will say whether it went well.
     pub fn new(kind: u16, flags: i32, fixed: &[u8]) -> Request {
-        let flags = (NLM_F_REQUEST | NLM_F_ACK | flags) as u16;
+        Request::begin(kind, NLM_F_ACK | flags, fixed)
+    }
+
+    /// One that gets no answer: a mark between others.
+    pub fn mark(kind: u16, fixed: &[u8]) -> Request {
+        Request::begin(kind, 0, fixed)
+    }
+
+    fn begin(kind: u16, flags: i32, fixed: &[u8]) -> Request {
+        let flags = (NLM_F_REQUEST | flags) as u16;
         let mut bytes = vec![0; 4]; // the length, as soon as it's known
         bytes.extend(kind.to_ne_bytes());
         bytes.extend(flags.to_ne_bytes());
@@ -66,6 +75,13 @@ impl Request {
         self.0.extend(bytes);
         self
     }
+
+    /// The whole of it, now that its length is known.
+    fn finish(mut self) -> Vec<u8> {
+        let length = self.0.len() as u32;
+        self.0[..4].copy_from_slice(&length.to_ne_bytes());
+        self.0
+    }
 }
 
 /// A line to the kernel. It stays in the network namespace that it was opened in, wherever its process goes.
@@ -73,31 +89,37 @@ impl Request {
 pub struct Netlink(OwnedFd);
 
 impl Netlink {
-    /// Opens one, for interfaces, addresses and routes.
-    pub fn open() -> Result<Netlink> {
-        let (flags, protocol) = (SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute);
+    /// Opens one, for interfaces, addresses and routes, or for rules.
+    pub fn open(protocol: SockProtocol) -> Result<Netlink> {
+        let flags = SockFlag::SOCK_CLOEXEC;
         let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol);
         Ok(Netlink(socket.context("opening a netlink socket")?))
     }
 
     /// Asks for something to be done. The kernel does it before it answers.
     pub fn change(&self, request: Request) -> Result<(), Errno> {
-        self.send(request)?;
+        self.send(&request.finish())?;
         self.receive().map(drop)
+    }
+
+    /// Asks for several things at once, between two marks, of which the kernel does all or none.
+    pub fn change_all(&self, first: Request, requests: Vec<Request>, last: Request) -> Result<(), Errno> {
+        let answers = requests.len();
+        let all = [vec![first], requests, vec![last]].into_iter().flatten().map(Request::finish);
+        self.send(&all.collect::<Vec<_>>().concat())?;
+        (0..answers).try_for_each(|_| self.receive().map(drop))
     }
 
     /// Asks for one thing that is there. Returns what comes behind the header.
     pub fn look_up(&self, request: Request) -> Result<Vec<u8>, Errno> {
-        self.send(request)?;
+        self.send(&request.finish())?;
         let found = self.receive()?;
         self.receive()?; // that it's all
         Ok(found)
     }
 
-    fn send(&self, Request(mut bytes): Request) -> Result<(), Errno> {
-        let length = bytes.len() as u32;
-        bytes[..4].copy_from_slice(&length.to_ne_bytes());
-        send(self.0.as_raw_fd(), &bytes, MsgFlags::empty()).map(drop)
+    fn send(&self, bytes: &[u8]) -> Result<(), Errno> {
+        send(self.0.as_raw_fd(), bytes, MsgFlags::empty()).map(drop)
     }
 
     /// One message, without its header. An error is a message, too, and error number 0 says that all went well.

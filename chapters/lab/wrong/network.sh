@@ -52,10 +52,29 @@ case $defect/$verb in
         # A cable that nobody's namespace takes along, as one whose two ends are on the host.
         [ "$verb" != run ] || ip link add "byhand0-x$$" type veth peer name "x$$" 2>/dev/null
         ;;
+    not-masqueraded/run)
+        "$right" run --rm busybox true >/dev/null
+        nft delete rule ip byhand0 out handle "$(nft -a list chain ip byhand0 out | sed -n 's/.*masquerade # handle //p')" 2>/dev/null
+        ;;
+    not-forwarded/run)
+        # shellcheck disable=SC2016 # $@ is the container's shell's
+        if [[ $* == *wget* ]]; then
+            (sleep 0.7 && echo 0 >/proc/sys/net/ipv4/ip_forward) &
+            exec "$right" "${@:1:$#-7}" sh -c 'sleep 1.5; exec "$@"' sh "${@: -7}"
+        fi
+        ;;
+    rules-twice/run)
+        nft add rule ip byhand0 out ip saddr 172.30.0.0/24 oifname != byhand0 masquerade 2>/dev/null
+        ;;
+    flushes/run) [[ " $* " == *" --network "* ]] || nft flush ruleset ;;
     start-forgets/start) exec "$(dirname "$(readlink -f "$right")")/ch08_images" "$@" ;;
     bridge-goes/run)
         "$right" "$@"
         status=$?
+        for _ in $(seq 100); do
+            [[ -n "$(ip -o link show master byhand0 2>/dev/null)" && " $* " != *" -d "* ]] || break
+            sleep 0.05 # the kernel takes cables away a moment after their container's end
+        done
         [ -n "$(ip -o link show master byhand0 2>/dev/null)" ] || ip link delete byhand0 2>/dev/null
         exit "$status"
         ;;

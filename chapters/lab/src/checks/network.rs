@@ -2,6 +2,7 @@
 
 mod bridge;
 mod cable;
+mod world;
 
 use std::process::Command;
 
@@ -14,7 +15,7 @@ use crate::see::{SOON, cannot_run, differs, wait_for};
 use crate::trial::kept::Kept;
 use crate::trial::runtime::Lab;
 
-pub(crate) const CHECKS: &[&[Check]] = &[cable::CHECKS, bridge::CHECKS];
+pub(crate) const CHECKS: &[&[Check]] = &[cable::CHECKS, bridge::CHECKS, world::CHECKS];
 
 /// The network's beginning: of an address, its first three numbers.
 const NETWORK: &str = "172.30.0.";

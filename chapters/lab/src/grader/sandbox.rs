@@ -177,9 +177,13 @@ pub(crate) fn begin() -> Result<()> {
     umount2("/proc", MntFlags::MNT_DETACH).context("unmounting /proc")?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>).context("mounting /proc")?;
-    for path in ["/proc/sys", "/proc/sysrq-trigger"].map(Path::new).into_iter().filter(|path| path.exists()) {
-        bind(path, path)?;
-        rebind(path, flags | MsFlags::MS_RDONLY)?;
+    // The settings of a network are its namespace's, and others than this host's aren't in sight.
+    let places = [("/proc/sys", true), ("/proc/sys/net", false), ("/proc/sysrq-trigger", true)];
+    for (path, is_read_only) in places.map(|(path, is)| (Path::new(path), is)) {
+        if path.exists() {
+            bind(path, path)?;
+            rebind(path, if is_read_only { flags | MsFlags::MS_RDONLY } else { flags })?;
+        }
     }
     for capability in CAPABILITIES_LESS {
         // SAFETY: takes numbers only. A kernel that does not know the capability says EINVAL, and cannot give it.

@@ -1,0 +1,29 @@
+//! The way to the rest of the world: the host is a router, and its containers have its address. ip(7).
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use log::{debug, info};
+
+use crate::addresses::{BRIDGE, GATEWAY};
+use crate::rules;
+
+/// Whether the host hands on what is for others.
+const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
+
+/// Opens it, if it isn't open. It stays open when the container has ended.
+pub fn open() -> Result<()> {
+    // The network's own part of an address: three of its four bytes.
+    let [network @ .., _] = GATEWAY.octets();
+    // First the rule: without it packets would leave with an address that nobody outside has heard of.
+    if rules::masquerade(BRIDGE, &network)? {
+        info!("made the table {BRIDGE} of nftables, which stays: nft delete table ip {BRIDGE} takes it away");
+    }
+    let before = fs::read_to_string(FORWARD).with_context(|| format!("reading {FORWARD}"))?;
+    if before.trim() == "0" {
+        debug!("write({FORWARD:?}, \"1\")");
+        fs::write(FORWARD, "1").with_context(|| format!("writing 1 to {FORWARD}"))?;
+        info!("set {FORWARD} to 1, which stays");
+    }
+    Ok(())
+}
