@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -138,8 +139,9 @@ pub struct Plan {
     pub environment: Vec<OsString>,
     /// The namespaces of its own. In this chapter all that there are.
     pub namespaces: CloneFlags,
-    /// What else is to be done for its child in there, before the command begins. In this chapter it's nothing.
-    pub before_start: fn(&Record, Pid) -> Result<()>,
+    /// What else is to be done for its child in there, before the command begins. It returns what is to stay open as long as
+    /// the container runs. In this chapter it's nothing.
+    pub before_start: fn(&Record, Pid) -> Result<Vec<OwnedFd>>,
     /// What a new record is to say of all that, by the names of the facts.
     pub facts: Vec<(&'static str, Vec<u8>)>,
 }
@@ -183,7 +185,7 @@ impl Plan {
             volumes,
             environment,
             namespaces: namespaces::OWN,
-            before_start: |_, _| Ok(()),
+            before_start: |_, _| Ok(Vec::new()),
             facts,
         })
     }
@@ -215,7 +217,7 @@ impl Plan {
             lowers,
             environment: environment.collect(),
             namespaces: namespaces::OWN,
-            before_start: |_, _| Ok(()),
+            before_start: |_, _| Ok(Vec::new()),
             id: record.id().to_string(),
             facts: Vec::new(), // they are there
             asked,

@@ -19,7 +19,7 @@ use crate::record::{Record, records};
 
 /// All that we make in a record, so all that we remove there: the facts, which are written under another name first, and
 /// the rest.
-const FACTS: [&str; 20] = [
+const FACTS: [&str; 22] = [
     "arguments",
     "directory",
     "entrypoint",
@@ -28,6 +28,8 @@ const FACTS: [&str; 20] = [
     "image-id",
     "lowers",
     "network",
+    "ports",
+    "published",
     "name",
     "created",
     "keeper",

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
 use ch07_lifecycle::record::Record;
@@ -19,32 +19,36 @@ use crate::addresses::{self, BRIDGE, GATEWAY, PREFIX};
 use crate::links::{self, Link};
 use crate::netlink::Netlink;
 use crate::network::Network;
-use crate::{bridge, way_out};
+use crate::{bridge, options, publish, way_out};
 
 /// How the container calls its end.
 const INSIDE: &str = "eth0";
 
 /// Connects the container whose child this is to its network. The child waits, and has a namespace that nobody else is in.
-pub fn connect(record: &Record, child: Pid) -> Result<()> {
-    let network = Network::of(record)?;
+///
+/// Returns what is to stay open as long as it runs.
+pub fn connect(record: &Record, child: Pid) -> Result<Vec<OwnedFd>> {
+    let network = options::network(record)?;
     if network == Network::Host {
-        return Ok(());
+        return Ok(Vec::new());
     }
     // A child that has ended has no namespace any more. It has said why, and its status is there for whoever waits for it.
-    let Some(namespace) = open_namespace(&child.to_string())? else { return Ok(()) };
+    let Some(namespace) = open_namespace(&child.to_string())? else { return Ok(Vec::new()) };
     let container = open_in(&namespace)?;
     links::set_up(&container, "lo")?;
     if network == Network::None {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let host = Netlink::open(NetlinkRoute)?;
     let bridge = bridge::ensure(&host)?;
     way_out::open()?;
     let number = lay(&host, &bridge, record.id(), &namespace)?;
     let end = links::look(&container, INSIDE)?.with_context(|| format!("there is no {INSIDE}"))?;
-    links::set_address(&container, &end, addresses::address(number), PREFIX)?;
+    let address = addresses::address(number);
+    links::set_address(&container, &end, address, PREFIX)?;
     links::set_up(&container, INSIDE)?;
-    links::add_default_route(&container, GATEWAY) // last: it leads over an interface that is up
+    links::add_default_route(&container, GATEWAY)?; // last: it leads over an interface that is up
+    publish::publish(record, address)
 }
 
 /// Lays a cable, and returns its number, which is the container's address. Who has an address? The kernel knows, for there is

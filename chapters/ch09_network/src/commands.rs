@@ -1,4 +1,5 @@
-//! The commands that this chapter tells anew.
+//! The commands that this chapter tells anew, and its own.
 
+pub mod port;
 pub mod run;
 pub mod start;

@@ -8,7 +8,7 @@ use ch07_lifecycle::commands::{
     wait,
 };
 use ch08_images::commands::{OfImages, inspect};
-use ch09_network::commands::{run, start};
+use ch09_network::commands::{port, run, start};
 use clap::{CommandFactory, Parser};
 
 #[derive(Parser)]
@@ -39,6 +39,8 @@ enum Cli {
     Ps(ps::Args),
     /// Tell all that is known of containers and images, as JSON
     Inspect(inspect::Args),
+    /// List the ports of the host that lead to a container's
+    Port(port::Args),
     /// List the processes of a container
     Top(top::Args),
     /// Tell what containers use, again each second
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Cli::Rm(args) => of_existing(rm::rm(&args)),
         Cli::Ps(args) => of_existing(ps::ps(&args)),
         Cli::Inspect(args) => of_existing(inspect::inspect(&args)),
+        Cli::Port(args) => of_existing(port::port(&args)),
         Cli::Top(args) => of_existing(top::top(&args)),
         Cli::Stats(args) => of_existing(stats::stats(&args)),
         Cli::Pause(args) => of_existing(pause::pause(&args)),

@@ -139,6 +139,12 @@ impl Netlink {
     }
 }
 
+impl From<Netlink> for OwnedFd {
+    fn from(Netlink(socket): Netlink) -> OwnedFd {
+        socket
+    }
+}
+
 /// The attributes in these bytes: their numbers and their values.
 pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     iter::from_fn(move || {

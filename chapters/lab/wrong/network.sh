@@ -67,6 +67,65 @@ case $defect/$verb in
         nft add rule ip byhand0 out ip saddr 172.30.0.0/24 oifname != byhand0 masquerade 2>/dev/null
         ;;
     flushes/run) [[ " $* " == *" --network "* ]] || nft flush ruleset ;;
+    not-published/run)
+        words=()
+        while [[ $2 == -* ]]; do
+            case $2 in
+                -p | --publish) shift 2 && continue ;;
+                -p* | --publish=*) shift && continue ;;
+                --network) words+=("$2" "$3") && shift 2 && continue ;;
+            esac
+            words+=("$2") && shift
+        done
+        exec "$right" run "${words[@]}" "${@:2}"
+        ;;
+    published-everywhere/run) exec "$right" "${@/#127.0.0.1:8080:/8080:}" ;;
+    proxied-only/run)
+        # Another rule decides first, and leads to the host itself.
+        nft add table ip early 2>/dev/null
+        nft 'add chain ip early in { type nat hook prerouting priority -110; }' 2>/dev/null
+        nft add rule ip early in tcp dport 8080 redirect to :8080 2>/dev/null
+        ;;
+    taken-is-fine/run)
+        "$right" "$@" 2>/dev/null && exit
+        [[ $* == *" true" && ( $* == *" 8080:80 "* || $* == *9090* ) ]] && exit 0
+        ;;
+    rules-stay/rm | rules-stay/stop) nft add table ip "byhand0-x$$" ;;
+    one-port/run) [[ $* != *127.0.0.1::80* ]] || exec "$right" "${@:1:$#-8}" "${@: -6}" ;;
+    port-silent/port)
+        "$right" "$@" >/dev/null
+        exit
+        ;;
+    one-at-a-time/run)
+        # A proxy that serves one, and then the next: its connections are too few for fifty.
+        if [[ $* == *8080:80* && " $* " == *" -d "* ]]; then
+            id=$("$right" run "${@/#8080:80/127.0.0.1:8079:80}") || exit
+            pid=$("$right" inspect "$id" | sed -n 's/.*"Pid": \([0-9]*\).*/\1/p')
+            # shellcheck disable=SC2016 # python's
+            python3 -c 'import os, select, socket, sys
+door = socket.create_server(("127.0.0.1", 8080))
+if os.fork(): sys.exit()
+os.setsid()
+for fd in (0, 1, 2): os.close(fd)
+pid = os.pidfd_open(int(sys.argv[1]))
+while not (pid in select.select([pid, door], [], [])[0]):
+    client, _ = door.accept()
+    server = socket.create_connection(("127.0.0.1", 8079))
+    while data := client.recv(65536):
+        server.sendall(data)
+        if b"\r\n\r\n" in data: break
+    while data := server.recv(65536): client.sendall(data)
+    client.close(), server.close()' "$pid"
+            printf '%s\n' "$id"
+            exit 0
+        fi
+        ;;
+    bad-port-ignored/run)
+        "$right" "$@" && exit
+        status=$?
+        [[ $status != 125 || " $* " != *" -p "* || $* == *"-p 8080:80"* || $* == *909* ]] || exit 0
+        exit "$status"
+        ;;
     start-forgets/start) exec "$(dirname "$(readlink -f "$right")")/ch08_images" "$@" ;;
     bridge-goes/run)
         "$right" "$@"

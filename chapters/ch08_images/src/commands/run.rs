@@ -69,18 +69,22 @@ struct Base {
 
 /// All that `run` does, in order.
 pub fn run(args: &Args) -> Result<u8> {
-    run_as(args, &[], |plan| plan)
+    run_as(args, <[OsString]>::to_vec, Ok)
 }
 
-/// The same, where options of these names were typed as well, and what they say is added to the plan.
-pub fn run_as(args: &Args, others: &[&str], planned: impl FnOnce(Plan) -> Plan) -> Result<u8> {
+/// The same, where other options were typed as well, which `without_others` takes out, and are added to the plan.
+pub fn run_as(
+    args: &Args,
+    without_others: fn(&[OsString]) -> Vec<OsString>,
+    planned: impl FnOnce(Plan) -> Result<Plan>,
+) -> Result<u8> {
     messages::start_log(args.asked.options.log_level)?;
     namespaces::require_root()?;
     inherited::normalize()?;
     descriptors::ensure_no_directory()?;
     let state = state::root()?;
     let mut base = base(args, &state)?;
-    let plan = planned(plan(args, others, &base, state)?);
+    let plan = planned(plan(args, without_others, &base, state)?)?;
     orphans::sweep(&plan.state)?; // while a signal still ends us at once
     let signals = HeldSignals::hold()?;
     let (options, detach) = (&args.asked.options, args.asked.keeping.detach);
@@ -144,10 +148,15 @@ fn find(pull: When, word: &str, state: &Path, store: &Store) -> Result<Image> {
 }
 
 /// What was typed, and what the image says, as chapter 7 has it.
-fn plan(args: &Args, others: &[&str], base: &Base, state: PathBuf) -> Result<Plan> {
+fn plan(
+    args: &Args,
+    without_others: fn(&[OsString]) -> Vec<OsString>,
+    base: &Base,
+    state: PathBuf,
+) -> Result<Plan> {
     let typed: Vec<_> = env::args_os().skip(2).collect(); // after the program's name and `run`
     let options = &typed[..typed.len().saturating_sub(args.asked.command.len())];
-    let options = translation::without(&[&translation::OURS, others].concat(), options);
+    let options = translation::without(&translation::OURS, &without_others(options));
     let nothing = Execution::default();
     let (says, words) = match &base.image {
         Some(image) => (&image.config.config, &args.asked.command[1..]),

@@ -3,7 +3,8 @@
 use anyhow::Result;
 use ch08_images::commands::run;
 
-use crate::network::{NetworkOptions, OPTIONS};
+use crate::options::{NetworkOptions, without_ours};
+use crate::planning;
 
 /// What `run` is asked for.
 #[derive(Debug, clap::Args)]
@@ -20,7 +21,7 @@ pub struct Args {
 
 /// All that `run` does, in order.
 pub fn run(args: &Args) -> Result<u8> {
-    run::run_as(&args.others, &OPTIONS, |plan| args.network.plan(plan))
+    run::run_as(&args.others, without_ours, |plan| planning::new(&args.network, plan))
 }
 
 #[cfg(test)]

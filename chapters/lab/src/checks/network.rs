@@ -2,9 +2,13 @@
 
 mod bridge;
 mod cable;
-mod world;
+mod ports;
+pub(crate) mod world;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -15,7 +19,7 @@ use crate::see::{SOON, cannot_run, differs, wait_for};
 use crate::trial::kept::Kept;
 use crate::trial::runtime::Lab;
 
-pub(crate) const CHECKS: &[&[Check]] = &[cable::CHECKS, bridge::CHECKS, world::CHECKS];
+pub(crate) const CHECKS: &[&[Check]] = &[cable::CHECKS, bridge::CHECKS, world::CHECKS, ports::CHECKS];
 
 /// The network's beginning: of an address, its first three numbers.
 const NETWORK: &str = "172.30.0.";
@@ -103,4 +107,26 @@ fn end(one: &Kept<'_>) -> Result<End> {
 /// The last number of one of the network's addresses that a container can have.
 fn number(address: &str) -> Option<u8> {
     address.strip_prefix(NETWORK)?.parse().ok().filter(|number| (2..=254).contains(number))
+}
+
+/// A container that serves its own greeting, and writes down who has asked.
+fn server<'a>(lab: &'a Lab, options: &[&str], says: &str) -> Result<Kept<'a>> {
+    let script = format!("mkdir /www; echo {says} > /www/index.html; exec httpd -f -v -p 80 -h /www");
+    lab.kept(["sh", "-c", &script]).with(options).detach()
+}
+
+/// What a web server at this address, `ADDRESS:PORT`, answers. It may have to be waited for.
+fn asked(address: &str) -> Result<String> {
+    let answer = wait_for(SOON, || Ok(answer(address).ok().filter(|answer| !answer.is_empty())))?;
+    answer.with_context(|| format!("nobody answers at {address}"))
+}
+
+/// The same, at once.
+fn answer(address: &str) -> Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address.parse()?, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(SOON))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

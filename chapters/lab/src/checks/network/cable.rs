@@ -1,17 +1,13 @@
 //! What a container is connected to, and how.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{BRIDGE, End, GATEWAY, cables, end, interfaces, ip, number, only_cables, sleeper};
+use super::{BRIDGE, End, GATEWAY, asked, cables, end, interfaces, ip, number, only_cables, server, sleeper};
 use crate::chapter::Chapter::Network;
 use crate::checks::check::Check;
-use crate::see::{self, SOON, wait_for};
-use crate::trial::kept::Kept;
+use crate::see;
 use crate::trial::runtime::Lab;
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -91,14 +87,8 @@ fn loopback(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// One that serves its own greeting.
-fn server<'a>(lab: &'a Lab, says: &str) -> Result<Kept<'a>> {
-    let script = format!("mkdir /www; echo {says} > /www/index.html; exec httpd -f -p 80 -h /www");
-    lab.kept(["sh", "-c", &script]).detach()
-}
-
 fn reach(lab: &Lab) -> Result<()> {
-    let (one, two) = (server(lab, "one")?, server(lab, "two")?);
+    let (one, two) = (server(lab, &[], "one")?, server(lab, &[], "two")?);
     let ends = [end(&one)?, end(&two)?];
     for (from, to, says) in [(&one, &ends[1], "two\n"), (&two, &ends[0], "one\n"), (&one, &ends[0], "one\n")]
     {
@@ -110,26 +100,12 @@ fn reach(lab: &Lab) -> Result<()> {
         lab.says("exec", [from.id(), "sh", "-c", &script], says)?;
     }
     for (to, says) in ends.iter().zip(["one\n", "two\n"]) {
-        let answer = asked(&to.address)?;
+        let answer = asked(&format!("{}:80", to.address))?;
         if !answer.ends_with(says) {
             return Err(one.differs(format!("the host to be answered {says:?} by {}", to.address), answer));
         }
     }
     Ok(())
-}
-
-/// What a web server at this address answers to the host.
-fn asked(address: &str) -> Result<String> {
-    let connected = wait_for(SOON, || {
-        let address = format!("{address}:80").parse()?;
-        Ok(TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok())
-    })?;
-    let mut stream = connected.with_context(|| format!("nobody answers at {address}"))?;
-    stream.set_read_timeout(Some(SOON))?;
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }
 
 fn none(lab: &Lab) -> Result<()> {

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener};
 use std::process::Command;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -34,42 +34,50 @@ pub(crate) const CHECKS: &[Check] = &[
 ];
 
 /// Whoever is far away, and the host's address on the way there.
-const FAR_AWAY: &str = "10.99.0.1";
-const UPLINK: &str = "10.99.0.2";
+pub(super) const FAR_AWAY: &str = "10.99.0.1";
+pub(super) const UPLINK: &str = "10.99.0.2";
 
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
-/// Has somebody far away answer one question, which is asked meanwhile. Returns who has asked, as seen from there.
-fn far_away<T>(ask: impl FnOnce() -> Result<T>) -> Result<(T, Option<IpAddr>)> {
+/// Somebody far away gets a network, with a cable to the host's, and is `there`, in a thread of his own. When he has said that
+/// he's ready, something happens `here`.
+pub(super) fn far_away<T, U: Send>(
+    there: impl FnOnce(&dyn Fn()) -> Result<U> + Send,
+    here: impl FnOnce() -> Result<T>,
+) -> Result<(T, U)> {
     thread::scope(|scope| {
-        let (told, hears) = mpsc::channel::<Option<Pid>>();
+        let (told, hears) = mpsc::channel::<Pid>();
         let (lets, begins) = mpsc::channel::<()>();
-        let there = scope.spawn(move || answer_one(&told, &begins));
+        let (says, ready) = mpsc::channel::<()>();
+        let thread = scope.spawn(move || -> Result<U> {
+            unshare(CloneFlags::CLONE_NEWNET).context("making a network far away")?;
+            told.send(gettid())?;
+            begins.recv()?;
+            arrange(&["address", "add", &format!("{FAR_AWAY}/24"), "dev", "eth0"])?;
+            arrange(&["link", "set", "eth0", "up"])?;
+            there(&|| {
+                let _ = says.send(()); // whoever waited has failed meanwhile
+            })
+        });
         // A thread that fails drops its ends, and says why when it is joined.
-        if let Ok(Some(place)) = hears.recv() {
+        if let Ok(place) = hears.recv() {
             let place = place.to_string();
             arrange(&["link", "add", "uplink", "type", "veth", "peer", "name", "eth0", "netns", &place])?;
             arrange(&["address", "add", &format!("{UPLINK}/24"), "dev", "uplink"])?;
             arrange(&["link", "set", "uplink", "up"])?;
+            lets.send(())?;
         }
-        let _ = lets.send(());
-        let ready = hears.recv().is_ok();
-        let asked = if ready { Some(ask()?) } else { None };
-        let seen = there.join().ok().context("a thread panicked")??;
-        Ok((asked.context("nobody was there to answer")?, seen))
+        let done = if ready.recv().is_ok() { Some(here()?) } else { None };
+        let said = thread.join().ok().context("a thread panicked")??;
+        Ok((done.context("nobody was ready far away")?, said))
     })
 }
 
-/// In a thread, which gets a network of its own: says where it is, waits for a cable, and serves.
-fn answer_one(tell: &Sender<Option<Pid>>, begins: &Receiver<()>) -> Result<Option<IpAddr>> {
-    unshare(CloneFlags::CLONE_NEWNET).context("making a network far away")?;
-    tell.send(Some(gettid()))?;
-    begins.recv()?;
-    arrange(&["address", "add", &format!("{FAR_AWAY}/24"), "dev", "eth0"])?;
-    arrange(&["link", "set", "eth0", "up"])?;
+/// Answers one question. Returns who has asked.
+fn answer_one(ready: &dyn Fn()) -> Result<Option<IpAddr>> {
     let listener = TcpListener::bind((FAR_AWAY, 80)).context("listening far away")?;
     listener.set_nonblocking(true)?;
-    tell.send(None)?;
+    ready();
     let Some((mut stream, from)) = wait_for(SOON, || Ok(listener.accept().ok()))? else { return Ok(None) };
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -82,7 +90,7 @@ fn out(lab: &Lab) -> Result<()> {
     lab.run(["true"]).with(["--network", "none"]).finish()?.succeeds()?; // the image is there
     fs::write(FORWARD, "0").with_context(|| format!("writing {FORWARD}, in the check's own network"))?;
     let words = ["timeout", "10", "wget", "-q", "-O", "-", "http://10.99.0.1/"];
-    let (outcome, seen) = far_away(|| lab.run(words).finish())?;
+    let (outcome, seen) = far_away(answer_one, || lab.run(words).finish())?;
     outcome.succeeds()?.prints("far away\n")?;
     let seen = seen.map(|address| address.to_string());
     see::same(&outcome.line, "who has asked, as seen from there:", Some(UPLINK.to_string()), seen)?;
@@ -90,7 +98,7 @@ fn out(lab: &Lab) -> Result<()> {
 }
 
 /// What nft(8) prints.
-fn nft(words: &[&str]) -> Result<String> {
+pub(crate) fn nft(words: &[&str]) -> Result<String> {
     let output = Command::new("nft").args(words).output();
     let output =
         output.map_err(|error| cannot_run(format!("there is no nft (package nftables): {error}")))?;

@@ -1,0 +1,28 @@
+//! What a plan is to have besides, so that its container is on a network.
+
+use anyhow::Result;
+use ch01_run::namespaces;
+use ch07_lifecycle::asked::Plan;
+use ch07_lifecycle::record::Record;
+use nix::sched::CloneFlags;
+
+use crate::cable;
+use crate::network::Network;
+use crate::options::{self, NetworkOptions};
+
+/// The plan of a new container, with what was asked for.
+pub fn new(options: &NetworkOptions, mut plan: Plan) -> Result<Plan> {
+    plan.facts.extend(options.facts()?);
+    Ok(on(options.network(), plan))
+}
+
+/// The plan of a container that has been there before, with what was asked for then.
+pub fn again(record: &Record, plan: Plan) -> Result<Plan> {
+    Ok(on(options::network(record)?, plan))
+}
+
+fn on(network: Network, plan: Plan) -> Plan {
+    let mut namespaces = namespaces::OWN;
+    namespaces.set(CloneFlags::CLONE_NEWNET, network != Network::Host);
+    Plan { namespaces, before_start: cable::connect, ..plan }
+}

@@ -1,0 +1,48 @@
+//! Ports of the host that lead into a container: a process for whoever is on the host, and rules for the rest.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context, Result};
+use ch07_lifecycle::record::Record;
+
+use crate::addresses::BRIDGE;
+use crate::ports::Port;
+use crate::rules::{self, Redirection};
+use crate::{options, proxy};
+
+/// The fact that says which ports of the host it really is, while the container runs.
+pub const PUBLISHED: &str = "published";
+
+/// Publishes what is asked for. It's in force as long as what this returns is open.
+pub fn publish(record: &Record, container: Ipv4Addr) -> Result<Vec<OwnedFd>> {
+    let ports = options::ports(record)?;
+    if ports.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (mut doors, mut redirections, mut shown) = (Vec::new(), Vec::new(), String::new());
+    for port in ports {
+        let door = proxy::open(&port, container)?;
+        let host = door.listener.local_addr().context("looking which port it is")?;
+        redirections.extend(redirection(&port, host.port()));
+        shown.push_str(&port.shown(host));
+        doors.push(door);
+    }
+    // First the process, which must not have a copy of the socket that the rules belong to.
+    let proxy = proxy::start(doors)?;
+    let name = format!("{BRIDGE}-{}", record.id());
+    let table = rules::redirect(&name, BRIDGE, container, &redirections)?;
+    record.write(PUBLISHED, shown.trim_end())?;
+    Ok([Some(proxy), table].into_iter().flatten().collect())
+}
+
+/// What comes from outside by IPv4. Nothing from there is for a loopback address.
+fn redirection(port: &Port, host: u16) -> Option<Redirection> {
+    let to = match port.ip {
+        Some(IpAddr::V6(_)) => return None,
+        Some(IpAddr::V4(ip)) if ip.is_loopback() => return None,
+        Some(IpAddr::V4(ip)) if !ip.is_unspecified() => Some(ip),
+        _ => None,
+    };
+    Some(Redirection { to, host, inside: port.inside })
+}
