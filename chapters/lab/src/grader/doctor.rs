@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::libc::{self, O_NOCTTY};
@@ -94,6 +94,7 @@ pub(crate) fn examine() -> Result<ExitCode> {
     findings.extend(root.then(state_directory));
     findings.extend(mounts.then(overlay));
     findings.extend(all.then(surroundings).into_iter().flatten());
+    findings.extend(all.then(network).into_iter().flatten());
     findings.extend([process_descriptors(), careful_opening(), sealing(), freezer()]);
     findings.extend([aufs(), terminal(), strace()]);
 
@@ -352,6 +353,38 @@ fn sealing() -> Finding {
     } else {
         Finding::new(what, since, Health::Green, "the kernel has it")
     }
+}
+
+/// What chapter 9 makes by itself, tried with others' programs in a network that nobody else is in.
+fn network() -> Vec<Finding> {
+    let cable = "ip link add x type bridge && ip link add y type veth peer name z";
+    let rules = "nft 'add table ip x { flags owner; }
+        add chain ip x out { type nat hook postrouting priority 100; }; add rule ip x out oifname != x masquerade
+        add chain ip x in { type nat hook prerouting priority -100; }
+        add rule ip x in fib daddr type local tcp dport 8080 dnat to 172.30.0.2:80'";
+    [
+        ("bridge and veth", "ip", cable, "build the kernel with CONFIG_BRIDGE and CONFIG_VETH; --network none works without"),
+        ("nftables", "nft", rules, "needs Linux 5.12, with CONFIG_NF_TABLES, NFT_NAT, NFT_MASQ and NFT_FIB_IPV4; --network none works without"),
+    ]
+    .into_iter()
+    .map(|(what, program, script, advice)| {
+        if in_path(program).is_none() {
+            let seen = format!("not tried: there is no {program}");
+            return Finding::new(what, Chapter::Network, Health::Yellow, seen);
+        }
+        let result = thread::spawn(|| in_new_network(script)).join();
+        let result = result.unwrap_or_else(|_| Err(anyhow!("the attempt panicked")));
+        Finding::tried(what, Chapter::Network, result, Health::Red, advice)
+    })
+    .collect()
+}
+
+fn in_new_network(script: &str) -> Result<String> {
+    unshare(CloneFlags::CLONE_NEWNET).context("cannot make a new network namespace")?;
+    let output = Command::new("sh").args(["-c", script]).output().context("starting sh")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}", said.lines().next().unwrap_or("it failed without a word"));
+    Ok("can be made".to_string())
 }
 
 /// What `pause` of chapter 7 needs.
