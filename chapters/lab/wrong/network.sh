@@ -52,6 +52,10 @@ case $defect/$verb in
         # A cable that nobody's namespace takes along, as one whose two ends are on the host.
         [ "$verb" != run ] || ip link add "byhand0-x$$" type veth peer name "x$$" 2>/dev/null
         ;;
+    routes-localnet/run)
+        "$right" run --rm busybox true >/dev/null
+        echo 1 >/proc/sys/net/ipv4/conf/byhand0/route_localnet
+        ;;
     not-masqueraded/run)
         "$right" run --rm busybox true >/dev/null
         nft delete rule ip byhand0 out handle "$(nft -a list chain ip byhand0 out | sed -n 's/.*masquerade # handle //p')" 2>/dev/null

@@ -1,9 +1,12 @@
 //! What a container is connected to, and how.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::net::TcpListener;
 
 use anyhow::{Context, Result};
 
+use super::ports::PUBLISHED;
 use super::{BRIDGE, End, GATEWAY, asked, cables, end, interfaces, ip, number, only_cables, server, sleeper};
 use crate::chapter::Chapter::Network;
 use crate::checks::check::Check;
@@ -59,6 +62,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Network,
         "When a container ends, its cable is gone: by rm -f, and after a kill -9 of run, of the keeper, of the command.",
         gone,
+    ),
+    Check::new(
+        "network-localhost",
+        Network,
+        "What listens at the host's 127.0.0.1 only is not reached by a container, whatever it does to its own network.",
+        localhost,
     ),
     Check::new(
         "network-again",
@@ -180,6 +189,23 @@ fn gone(lab: &Lab) -> Result<()> {
     only_cables("kill -9 of run", &own)?;
     // Nothing of it was anybody else's.
     end(&stays).map(drop)
+}
+
+/// CVE-2020-8558: a host whose bridge may route what is for 127.0.0.1 takes it from a container as from itself.
+fn localhost(lab: &Lab) -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:9999").context("listening at 127.0.0.1")?;
+    listener.set_nonblocking(true)?;
+    // Without an address of its own, 127.0.0.0/8 is a network like any other.
+    let script = "echo 1 > /proc/sys/net/ipv4/conf/eth0/route_localnet; ip address flush dev lo; ip route add 127.0.0.0/8 via 172.30.0.1 dev eth0 &&
+        timeout 3 wget -q -O - http://127.0.0.1:9999/ 2> /dev/null; echo the end";
+    let outcome = lab.sh(script).with(PUBLISHED).finish()?;
+    outcome.succeeds()?.prints("the end\n")?;
+    match listener.accept() {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+        accepted => {
+            Err(outcome.differs(format!("nobody at the host's 127.0.0.1:9999, and not {accepted:?}")))
+        }
+    }
 }
 
 fn again(lab: &Lab) -> Result<()> {

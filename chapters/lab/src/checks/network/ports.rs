@@ -73,7 +73,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
 ];
 
-const PUBLISHED: &[&str] = &["-p", "8080:80"];
+pub(super) const PUBLISHED: &[&str] = &["-p", "8080:80"];
 
 /// Fails unless the answer from there is this.
 fn answers(one: &Kept<'_>, address: &str, says: &str) -> Result<()> {
