@@ -82,7 +82,7 @@ fn kept(
             record.write("status", KILLED)?;
         }
         // How it ended last time stays until the command runs again: it may never do.
-        ["failure", "restarts", "stopping"].iter().try_for_each(|fact| record.forget(fact))?;
+        ["failure", "published", "restarts", "stopping"].iter().try_for_each(|fact| record.forget(fact))?;
         record.write("keeper", std::process::id())?;
     }
     let groups = Groups::create(&plan.id, &plan.asked.limits)?;

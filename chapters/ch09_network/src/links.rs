@@ -11,7 +11,8 @@ use nix::errno::Errno;
 use nix::libc::{
     AF_INET, IFA_LOCAL, IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO,
     IFLA_MASTER, IFLA_NET_NS_FD, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN,
-    RTA_GATEWAY, RTM_GETLINK, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, RTN_UNICAST, RTPROT_STATIC,
+    RTA_DST, RTA_GATEWAY, RTA_OIF, RTM_GETLINK, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE,
+    RTN_UNICAST, RTPROT_STATIC,
 };
 
 use crate::netlink::{Netlink, Request, attribute};
@@ -28,6 +29,10 @@ pub struct Link {
     pub kind: String,
     /// Its hardware address.
     pub mac: Vec<u8>,
+}
+
+fn shown(mac: Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 /// The other end of a cable: VETH_INFO_PEER in linux/veth.h.
@@ -59,7 +64,7 @@ pub fn look(kernel: &Netlink, name: &str) -> Result<Option<Link>> {
 
 /// `ip link add NAME address MAC type bridge`
 pub fn add_bridge(kernel: &Netlink, name: &str, mac: Mac) -> Result<(), Errno> {
-    debug!("ip link add {name} type bridge");
+    debug!("ip link add {name} address {} type bridge", shown(mac));
     let request = Request::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &interface(0, 0))
         .with_text(IFLA_IFNAME, name)
         .with(IFLA_ADDRESS, &mac)
@@ -75,7 +80,7 @@ pub fn add_cable(
     bridge: u32,
     (peer, mac, namespace): (&str, Mac, BorrowedFd<'_>),
 ) -> Result<(), Errno> {
-    debug!("ip link add {name} type veth peer name {peer}");
+    debug!("ip link add {name} master … up type veth peer name {peer} address {} netns …", shown(mac));
     let peer = |data: Request| {
         data.with_nested(PEER, |end| {
             end.with_bytes(&interface(0, 0))
@@ -121,3 +126,21 @@ pub fn add_default_route(kernel: &Netlink, gateway: Ipv4Addr) -> Result<()> {
             .with(RTA_GATEWAY, &gateway.octets());
     kernel.change(request).with_context(|| format!("adding the default route, by {gateway}"))
 }
+
+/// `ip route get fibmatch ADDRESS`: how many bits of the address the way to it is for, and the number of the interface that it
+/// leads over. `None` if there's no way.
+pub fn way(kernel: &Netlink, address: Ipv4Addr) -> Result<Option<(u8, u32)>> {
+    // struct rtmsg
+    let to_one = [&[AF_INET as u8, 32, 0, 0, 0, 0, 0, 0][..], &FIB_MATCH.to_ne_bytes()].concat();
+    let request = Request::new(RTM_GETROUTE, 0, &to_one).with(RTA_DST, &address.octets());
+    let found = match kernel.look_up(request) {
+        Err(Errno::ENETUNREACH) => return Ok(None),
+        found => found.with_context(|| format!("looking for the way to {address}"))?,
+    };
+    let by = attribute(found.get(to_one.len()..).unwrap_or_default(), RTA_OIF);
+    let by = by.and_then(|by| by.first_chunk()).map_or(0, |by| u32::from_ne_bytes(*by));
+    Ok(Some((found.get(1).copied().unwrap_or_default(), by)))
+}
+
+/// `RTM_F_FIB_MATCH`: the entry of the table, and not the way of one packet.
+const FIB_MATCH: u32 = 0x2000;

@@ -8,14 +8,15 @@ use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
-use log::debug;
+use log::{debug, warn};
 use nix::errno::Errno;
 use nix::libc::{
-    AF_INET, AF_UNSPEC, IFNAMSIZ, IPPROTO_TCP, NF_INET_POST_ROUTING, NF_INET_PRE_ROUTING, NF_IP_PRI_NAT_DST,
-    NF_IP_PRI_NAT_SRC, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES, NFT_CMP_EQ,
-    NFT_CMP_NEQ, NFT_META_IIFNAME, NFT_META_L4PROTO, NFT_META_OIFNAME, NFT_MSG_GETTABLE, NFT_MSG_NEWCHAIN,
-    NFT_MSG_NEWRULE, NFT_MSG_NEWTABLE, NFT_NAT_DNAT, NFT_PAYLOAD_NETWORK_HEADER,
-    NFT_PAYLOAD_TRANSPORT_HEADER, NFT_REG_1, NFT_REG_2, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, RTN_LOCAL,
+    AF_INET, AF_UNSPEC, IFNAMSIZ, IPPROTO_TCP, NF_DROP, NF_INET_POST_ROUTING, NF_INET_PRE_ROUTING,
+    NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC, NF_IP_PRI_RAW, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END,
+    NFNL_SUBSYS_NFTABLES, NFT_CMP_EQ, NFT_CMP_NEQ, NFT_META_IIFNAME, NFT_META_L4PROTO, NFT_META_OIFNAME,
+    NFT_MSG_GETTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NFT_MSG_NEWTABLE, NFT_NAT_DNAT,
+    NFT_PAYLOAD_NETWORK_HEADER, NFT_PAYLOAD_TRANSPORT_HEADER, NFT_REG_1, NFT_REG_2, NFT_REG_VERDICT,
+    NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, RTN_LOCAL,
 };
 use nix::sys::socket::SockProtocol;
 
@@ -34,6 +35,8 @@ const RULE_PROGRAM: u16 = 4;
 const LIST_ELEMENT: u16 = 1;
 const INSTRUCTION_DATA: u16 = 2;
 const VALUE: u16 = 1;
+const VERDICT: u16 = 2;
+const VERDICT_CODE: u16 = 1;
 
 /// `NFT_TABLE_F_OWNER`: the table is the socket's that makes it.
 const OWNER: u32 = 2;
@@ -51,12 +54,14 @@ const OF_DESTINATION: i32 = 2;
 #[derive(Debug)]
 struct Instruction(&'static str, Vec<(u16, Operand)>);
 
+/// What an instruction works with.
 #[derive(Debug)]
 enum Operand {
     Number(i32),
     Bytes(Vec<u8>),
+    Verdict(i32),
 }
-use Operand::{Bytes, Number};
+use Operand::{Bytes, Number, Verdict};
 
 /// Loads so many bytes of one of a packet's headers, from one on.
 fn load(header: i32, offset: i32, length: usize) -> Instruction {
@@ -72,6 +77,11 @@ fn meta(which: i32) -> Instruction {
 /// Loads what kind of address it is for: one of the host's own, or not.
 fn is_ours() -> Instruction {
     Instruction("fib", vec![(1, Number(NFT_REG_1)), (2, Number(ADDRESS_TYPE)), (3, Number(OF_DESTINATION))])
+}
+
+/// The packet goes no further.
+fn drop_it() -> Instruction {
+    Instruction("immediate", vec![(1, Number(NFT_REG_VERDICT)), (2, Verdict(NF_DROP))])
 }
 
 /// Puts a value into a register.
@@ -96,6 +106,9 @@ impl Instruction {
         let add = |data: Request, (number, operand): &(u16, Operand)| match operand {
             Number(value) => data.with(*number, &value.to_be_bytes()),
             Bytes(value) => data.with_nested(*number, |data| data.with(VALUE, value)),
+            Verdict(code) => data.with_nested(*number, |data| {
+                data.with_nested(VERDICT, |verdict| verdict.with(VERDICT_CODE, &code.to_be_bytes()))
+            }),
         };
         list.with_nested(LIST_ELEMENT, |element| {
             element
@@ -117,30 +130,41 @@ fn mark(kind: i32) -> Request {
     Request::mark(kind as u16, &[AF_UNSPEC as u8, 0, high, low])
 }
 
-/// A table with one chain, in which these programs are rules: all of it, or nothing.
-fn make(
-    kernel: &Netlink,
-    name: &str,
-    flags: u32,
-    (chain, hook, priority): (&str, i32, i32),
-    rules: &[Vec<Instruction>],
-) -> Result<(), Errno> {
-    debug!("nft add table ip {name}, chain {chain}");
+/// A chain: where it is asked, and its rules.
+struct Chain {
+    name: &'static str,
+    kind: &'static str,
+    hook: i32,
+    priority: i32,
+    rules: Vec<Vec<Instruction>>,
+}
+
+impl Chain {
+    fn requests(&self, table: &str) -> Vec<Request> {
+        let begins = about(NFT_MSG_NEWCHAIN, NLM_F_CREATE, table)
+            .with_text(CHAIN_NAME, self.name)
+            .with_text(CHAIN_TYPE, self.kind)
+            .with_nested(CHAIN_HOOK, |at| {
+                at.with(HOOK_NUMBER, &self.hook.to_be_bytes())
+                    .with(HOOK_PRIORITY, &self.priority.to_be_bytes())
+            });
+        let rules = self.rules.iter().map(|program| {
+            about(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, table)
+                .with_text(RULE_CHAIN, self.name)
+                .with_nested(RULE_PROGRAM, |list| program.iter().fold(list, |list, one| one.add_to(list)))
+        });
+        [begins].into_iter().chain(rules).collect()
+    }
+}
+
+/// Makes a table with these chains: all of it, or nothing.
+fn make(kernel: &Netlink, name: &str, flags: u32, chains: &[Chain]) -> Result<(), Errno> {
+    let names: Vec<_> = chains.iter().map(|chain| chain.name).collect();
+    debug!("nft add table ip {name}, with the chains {}", names.join(", "));
     let table =
         about(NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL, name).with(TABLE_FLAGS, &flags.to_be_bytes());
-    let begins = about(NFT_MSG_NEWCHAIN, NLM_F_CREATE, name)
-        .with_text(CHAIN_NAME, chain)
-        .with_text(CHAIN_TYPE, "nat")
-        .with_nested(CHAIN_HOOK, |at| {
-            at.with(HOOK_NUMBER, &hook.to_be_bytes()).with(HOOK_PRIORITY, &priority.to_be_bytes())
-        });
-    let rules = rules.iter().map(|program| {
-        about(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, name)
-            .with_text(RULE_CHAIN, chain)
-            .with_nested(RULE_PROGRAM, |list| program.iter().fold(list, |list, one| one.add_to(list)))
-    });
-    let requests = [table, begins].into_iter().chain(rules).collect();
-    kernel.change_all(mark(NFNL_MSG_BATCH_BEGIN), requests, mark(NFNL_MSG_BATCH_END))
+    let requests = [table].into_iter().chain(chains.iter().flat_map(|chain| chain.requests(name)));
+    kernel.change_all(mark(NFNL_MSG_BATCH_BEGIN), requests.collect(), mark(NFNL_MSG_BATCH_END))
 }
 
 /// An interface's name as the kernel has it, to its last byte.
@@ -150,7 +174,7 @@ fn padded(interface: &str) -> Vec<u8> {
     name
 }
 
-/// What leaves `network`, the beginning of an address, by any other interface than its `bridge`, gets the host's address:
+/// The rules of the whole network, whose addresses begin with `network`:
 ///
 /// ```text
 /// table ip BRIDGE {
@@ -158,25 +182,48 @@ fn padded(interface: &str) -> Vec<u8> {
 ///         type nat hook postrouting priority srcnat
 ///         ip saddr 172.30.0.0/24 oifname != BRIDGE masquerade
 ///     }
+///     chain shut {
+///         type filter hook prerouting priority raw
+///         iifname != BRIDGE iifname != lo ip daddr 172.30.0.0/24 drop
+///     }
 /// }
 /// ```
 ///
-/// It stays when the container has ended, like the bridge whose name it has. Returns whether it wasn't there.
-pub fn masquerade(bridge: &str, network: &[u8]) -> Result<bool> {
+/// What leaves it gets the host's address. And whoever is outside and knows where the network is doesn't get in: who has leave
+/// to, by a published port, sends to the host. They stay when the container has ended, like the bridge whose name the table
+/// has. Returns whether it wasn't there.
+pub fn of_network(bridge: &str, network: &[u8]) -> Result<bool> {
     let kernel = Netlink::open(SockProtocol::NetlinkNetFilter)?;
     match kernel.look_up(about(NFT_MSG_GETTABLE, 0, bridge)) {
         Err(Errno::ENOENT) => {}
         found => return found.map(|_| false).with_context(|| format!("looking for the table {bridge}")),
     }
-    let program = vec![
-        load(NFT_PAYLOAD_NETWORK_HEADER, SOURCE, network.len()),
-        compare(NFT_CMP_EQ, network.to_vec()),
-        meta(NFT_META_OIFNAME),
-        compare(NFT_CMP_NEQ, padded(bridge)),
-        Instruction("masq", Vec::new()),
+    let is_network = |at| {
+        let its = compare(NFT_CMP_EQ, network.to_vec());
+        [load(NFT_PAYLOAD_NETWORK_HEADER, at, network.len()), its]
+    };
+    let is_not = |which, interface| [meta(which), compare(NFT_CMP_NEQ, padded(interface))];
+    let masquerade = [is_network(SOURCE), is_not(NFT_META_OIFNAME, bridge)].into_iter().flatten();
+    let masquerade = masquerade.chain([Instruction("masq", Vec::new())]);
+    let comes_in = [is_not(NFT_META_IIFNAME, bridge), is_not(NFT_META_IIFNAME, "lo")].into_iter().flatten();
+    let shut = comes_in.chain(is_network(DESTINATION)).chain([drop_it()]);
+    let chains = [
+        Chain {
+            name: "out",
+            kind: "nat",
+            hook: NF_INET_POST_ROUTING,
+            priority: NF_IP_PRI_NAT_SRC,
+            rules: vec![masquerade.collect()],
+        },
+        Chain {
+            name: "shut",
+            kind: "filter",
+            hook: NF_INET_PRE_ROUTING,
+            priority: NF_IP_PRI_RAW, // before any address is changed
+            rules: vec![shut.collect()],
+        },
     ];
-    let out = ("out", NF_INET_POST_ROUTING, NF_IP_PRI_NAT_SRC);
-    match make(&kernel, bridge, 0, out, &[program]) {
+    match make(&kernel, bridge, 0, &chains) {
         Err(Errno::EEXIST) => Ok(false), // somebody else has done it meanwhile
         made => made.map(|()| true).with_context(|| format!("making the table {bridge} of nftables")),
     }
@@ -217,11 +264,24 @@ pub fn redirect(
         return Ok(None);
     }
     let kernel = Netlink::open(SockProtocol::NetlinkNetFilter)?;
-    let programs: Vec<_> = ports.iter().map(|port| redirection(bridge, container, port)).collect();
-    let at = ("in", NF_INET_PRE_ROUTING, NF_IP_PRI_NAT_DST);
-    make(&kernel, name, OWNER, at, &programs)
-        .with_context(|| format!("making the table {name} of nftables"))?;
-    Ok(Some(kernel.into()))
+    let into = Chain {
+        name: "in",
+        kind: "nat",
+        hook: NF_INET_PRE_ROUTING,
+        priority: NF_IP_PRI_NAT_DST,
+        rules: ports.iter().map(|port| redirection(bridge, container, port)).collect(),
+    };
+    match make(&kernel, name, OWNER, &[into]) {
+        Err(Errno::EINVAL | Errno::EOPNOTSUPP) => {
+            warn!(
+                "no table with an owner before Linux 5.12: a client from outside is seen with the host's address"
+            );
+            Ok(None)
+        }
+        made => {
+            made.map(|()| Some(kernel.into())).with_context(|| format!("making the table {name} of nftables"))
+        }
+    }
 }
 
 fn redirection(bridge: &str, container: Ipv4Addr, port: &Redirection) -> Vec<Instruction> {

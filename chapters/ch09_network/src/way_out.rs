@@ -15,8 +15,9 @@ const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 pub fn open() -> Result<()> {
     // The network's own part of an address: three of its four bytes.
     let [network @ .., _] = GATEWAY.octets();
-    // First the rule: without it packets would leave with an address that nobody outside has heard of.
-    if rules::masquerade(BRIDGE, &network)? {
+    // First the rules: without them packets would leave with an address that nobody outside has heard of, and come in from
+    // everywhere.
+    if rules::of_network(BRIDGE, &network)? {
         info!("made the table {BRIDGE} of nftables, which stays: nft delete table ip {BRIDGE} takes it away");
     }
     let before = fs::read_to_string(FORWARD).with_context(|| format!("reading {FORWARD}"))?;

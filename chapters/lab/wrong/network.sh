@@ -40,8 +40,9 @@ case $defect/$verb in
         if [[ " $* " == *" -d "* ]]; then
             id=$("$right" "$@") || exit
             for cable in $(ip -o link show master byhand0 | sed 's/^[0-9]*: \([^@:]*\).*/\1/'); do
-                ip link set "$cable" down
-                ip link set "$cable" name "byhand0-x$RANDOM" up
+                # One of a container that has just ended may go meanwhile.
+                ip link set "$cable" down 2>/dev/null
+                ip link set "$cable" name "byhand0-x$RANDOM" up 2>/dev/null
             done
             printf '%s\n' "$id"
             exit 0
@@ -51,6 +52,23 @@ case $defect/$verb in
     cable-stays/*)
         # A cable that nobody's namespace takes along, as one whose two ends are on the host.
         [ "$verb" != run ] || ip link add "byhand0-x$$" type veth peer name "x$$" 2>/dev/null
+        ;;
+    holds-stderr/run)
+        # Whatever it starts has what the caller has, and the caller waits for its end.
+        [[ $* != *"sleep 12"* ]] || sleep 12 &
+        ;;
+    open-to-all/run)
+        "$right" run --rm busybox true >/dev/null
+        nft flush chain ip byhand0 shut
+        ;;
+    hears-routers/run)
+        "$right" "$@"
+        status=$?
+        [ ! -e /proc/sys/net/ipv6/conf/byhand0 ] || echo 1 >/proc/sys/net/ipv6/conf/byhand0/accept_ra
+        exit "$status"
+        ;;
+    hides-others/run)
+        ip link show other 2>/dev/null | grep -q 02:00:00:00:00:08 && ip link delete other
         ;;
     routes-localnet/run)
         "$right" run --rm busybox true >/dev/null
@@ -63,7 +81,8 @@ case $defect/$verb in
     not-forwarded/run)
         # shellcheck disable=SC2016 # $@ is the container's shell's
         if [[ $* == *wget* ]]; then
-            (sleep 0.7 && echo 0 >/proc/sys/net/ipv4/ip_forward) &
+            # For as long as it runs: nobody knows when it opens the way.
+            (while [ -d /proc/$$ ]; do echo 0 >/proc/sys/net/ipv4/ip_forward && sleep 0.05; done) &
             exec "$right" "${@:1:$#-7}" sh -c 'sleep 1.5; exec "$@"' sh "${@: -7}"
         fi
         ;;

@@ -70,7 +70,9 @@ fn sweep_with(lab: &Lab, what: What, options: &[&str]) -> Result<()> {
     let rules = nft(&["list", "ruleset"])?;
     let seen = tracer::carry_out(run(lab, options), None, false, &|| {})?;
     seen.outcome.succeeds()?.prints(WHOLE)?;
-    let mut own = calls::own(lab, &seen.calls, &calls::names(lab, &[], lab.run(["true"]))?)?;
+    let names = calls::names(lab, &[], run(lab, options))?;
+    free_again(&rules)?;
+    let mut own = calls::own(lab, &seen.calls, &names)?;
     own.retain(|call| CALLS.contains(&call.name.as_str()));
     let own = part_of(&own)?;
     let (mut hits, mut wrong) = (0, Vec::new());
@@ -90,7 +92,7 @@ fn sweep_with(lab: &Lab, what: What, options: &[&str]) -> Result<()> {
 /// The port is free, and the rules are as they were.
 fn free_again(rules: &str) -> Result<()> {
     let did = "the run, after its end";
-    let is_free = || Ok(TcpListener::bind("[::]:8080").is_ok().then_some(()));
+    let is_free = || Ok(TcpListener::bind("0.0.0.0:8080").is_ok().then_some(()));
     see::same(did, "port 8080 to be free:", true, wait_for(SOON, is_free)?.is_some())?;
     wait_for(SOON, || Ok((nft(&["list", "ruleset"])? == rules).then_some(())))?;
     see::same(did, "all rules", rules, &nft(&["list", "ruleset"])?)

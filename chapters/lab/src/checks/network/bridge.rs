@@ -1,6 +1,8 @@
 //! The bridge, and who has which address.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -8,7 +10,7 @@ use anyhow::{Context, Result};
 use super::{BRIDGE, GATEWAY, NETWORK, arrange, cables, end, interfaces, ip, only_cables, sleeper};
 use crate::chapter::Chapter::Network;
 use crate::checks::check::Check;
-use crate::see;
+use crate::see::{self, SOON, cannot_run};
 use crate::trial::runtime::Lab;
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -23,6 +25,18 @@ pub(crate) const CHECKS: &[Check] = &[
         Network,
         "The bridge keeps its hardware address, whoever is plugged in or out.",
         bridge_mac,
+    ),
+    Check::new(
+        "network-no-router",
+        Network,
+        "The host doesn't take a container for its router by IPv6: the bridge's accept_ra is 0.",
+        no_router,
+    ),
+    Check::new(
+        "network-subnet-taken",
+        Network,
+        "If the host has another way to the network's addresses, run refuses with 125; a way to very many does no harm.",
+        subnet_taken,
     ),
     Check::new(
         "network-foreign",
@@ -89,6 +103,30 @@ fn bridge_mac(lab: &Lab) -> Result<()> {
     see::same("six containers, and their end", "hardware addresses of the bridge:", 1, seen_macs.len())
 }
 
+fn no_router(lab: &Lab) -> Result<()> {
+    let outcome = lab.run(["true"]).finish()?;
+    outcome.succeeds()?;
+    let file = format!("/proc/sys/net/ipv6/conf/{BRIDGE}/accept_ra");
+    if !Path::new("/proc/sys/net/ipv6").exists() {
+        return Err(cannot_run("this kernel has no IPv6"));
+    }
+    see::same(&outcome.line, &file, "0\n".to_string(), fs::read_to_string(&file)?)
+}
+
+fn subnet_taken(lab: &Lab) -> Result<()> {
+    arrange(&["link", "add", "other", "address", "02:00:00:00:00:08", "type", "bridge"])?;
+    arrange(&["link", "set", "other", "up"])?;
+    arrange(&["address", "add", "172.16.0.1/12", "dev", "other"])?;
+    lab.run(["true"]).finish()?.succeeds()?;
+    arrange(&["link", "delete", BRIDGE])?;
+    arrange(&["address", "add", "172.30.5.1/16", "dev", "other"])?;
+    let outcome = lab.run(["true"]).finish()?;
+    outcome.refuses(&[125])?.mentions("172.30.0.")?;
+    lab.run(["true"]).with(["--network", "none"]).finish()?.succeeds()?;
+    arrange(&["link", "delete", "other"])?;
+    lab.run(["true"]).finish()?.succeeds().map(drop)
+}
+
 fn foreign(lab: &Lab) -> Result<()> {
     for kind in [&["type", "veth", "peer", "name", "other"][..], &["type", "bridge"]] {
         let words = [&["link", "add", BRIDGE, "address", "02:00:00:00:00:07"], kind].concat();
@@ -114,6 +152,8 @@ fn twenty(lab: &Lab) -> Result<()> {
     // All stay until the last one is there, so nobody's address is free again.
     let script = "ip -4 -o address show eth0 | sed 's/.*inet //; s/ .*//'; exec sleep 1000";
     let mut all: Vec<_> = (0..20).map(|_| lab.sh(script).start()).collect::<Result<_>>()?;
+    let all_there = || Ok(all.iter().all(|one| !one.stdout().is_empty()).then_some(()));
+    see::wait_for(SOON * 3, all_there)?; // twenty take longer than one
     for one in &mut all {
         one.wrote(NETWORK)?;
     }
@@ -142,7 +182,7 @@ fn last_address(lab: &Lab) -> Result<()> {
     let outcome = lab.run(["true"]).finish()?;
     outcome.refuses(&[125])?.mentions("address")?;
     one.remove()?;
-    see::wait_for(see::SOON, || Ok((cables()?.len() == 252).then_some(())))?;
+    see::wait_for(SOON, || Ok((cables()?.len() == 252).then_some(())))?;
     let two = sleeper(lab)?;
     see::same(two.line(), "its address:", format!("{NETWORK}77"), end(&two)?.address)
 }

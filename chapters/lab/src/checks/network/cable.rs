@@ -139,9 +139,11 @@ fn host(lab: &Lab) -> Result<()> {
 fn unknown(lab: &Lab) -> Result<()> {
     for name in ["no-such-network", "", "Bridge", "none,host"] {
         let outcome = lab.run(["true"]).with(["--network", name]).finish()?;
-        outcome.refuses(&[125])?.mentions(name)?;
+        outcome.refuses(&[125])?.mentions(if name.is_empty() { "network" } else { name })?;
     }
-    Ok(())
+    let did = "runs on networks that there are not";
+    only_cables(did, &[])?;
+    see::same(did, "the bridge to be there:", false, interfaces(None)?.iter().any(|name| name == BRIDGE))
 }
 
 fn name(lab: &Lab) -> Result<()> {

@@ -2,16 +2,18 @@
 
 use std::io::Write;
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
 use super::world::{FAR_AWAY, UPLINK, far_away, nft};
-use super::{GATEWAY, answer, asked, server};
+use super::{GATEWAY, answer, arrange, asked, end, only_cables, server};
 use crate::chapter::Chapter::Network;
 use crate::checks::check::Check;
-use crate::see::{self, SOON, wait_for};
+use crate::see::{self, SOON, cannot_run, wait_for};
 use crate::trial::kept::Kept;
 use crate::trial::runtime::Lab;
 
@@ -39,6 +41,18 @@ pub(crate) const CHECKS: &[Check] = &[
         Network,
         "-p 127.0.0.1:8080:80 publishes the port for the host alone.",
         there_only,
+    ),
+    Check::new(
+        "network-shut",
+        Network,
+        "Whoever is outside and knows the way to the network doesn't get in; only published ports lead there.",
+        shut,
+    ),
+    Check::new(
+        "port-lets-go",
+        Network,
+        "run -d with a published port leaves its caller: who waits for the end of its output does not wait for the container.",
+        lets_go,
     ),
     Check::new(
         "port-taken",
@@ -81,13 +95,20 @@ fn answers(one: &Kept<'_>, address: &str, says: &str) -> Result<()> {
     if answer.ends_with(says) { Ok(()) } else { Err(one.differs(format!("{says:?} from {address}"), answer)) }
 }
 
+/// Fails if there's no ::1 to be reached.
+fn needs_ipv6() -> Result<()> {
+    if Path::new("/proc/net/if_inet6").exists() { Ok(()) } else { Err(cannot_run("this kernel has no IPv6")) }
+}
+
 fn local(lab: &Lab) -> Result<()> {
+    needs_ipv6()?;
     for options in [PUBLISHED, &["--publish=8080:80/tcp"], &["-p8080:80"]] {
         let one = server(lab, options, "hello")?;
         for address in ["127.0.0.1:8080", "[::1]:8080", "172.30.0.1:8080"] {
             answers(&one, address, "hello\n")?;
         }
         one.remove()?;
+        is_free("8080")?;
     }
     Ok(())
 }
@@ -105,7 +126,7 @@ fn outside(lab: &Lab) -> Result<()> {
     }
     let told = wait_for(SOON, || {
         let logs = one.logs()?;
-        Ok((logs.error() + &logs.output()).contains(&format!("{FAR_AWAY}]:")).then_some(()))
+        Ok((logs.error() + &logs.output()).contains(FAR_AWAY).then_some(()))
     })?;
     told.with_context(|| format!("the server's log does not have {FAR_AWAY}, who has asked"))
 }
@@ -128,15 +149,52 @@ fn there_only(lab: &Lab) -> Result<()> {
         }
     };
     refused(&format!("{GATEWAY}:8080"))?;
+    let _road = TcpListener::bind("0.0.0.0:7000").context("listening")?;
     let ask = |ready: &dyn Fn()| {
         ready();
+        road_from_far_away()?;
         Ok(answer(&format!("{UPLINK}:8080")).unwrap_or_default())
     };
     let ((), text) = far_away(ask, || Ok(()))?;
     see::same(one.line(), "what somebody outside gets:", String::new(), text)
 }
 
+/// Fails unless the host's port 7000, at which the check listens, can be reached from there.
+fn road_from_far_away() -> Result<()> {
+    let there = format!("{UPLINK}:7000").parse()?;
+    let open = || Ok(TcpStream::connect_timeout(&there, Duration::from_secs(1)).ok());
+    wait_for(SOON, open)?.map(drop).context("there is no way to the host from outside")
+}
+
+fn shut(lab: &Lab) -> Result<()> {
+    let one = server(lab, PUBLISHED, "hello")?;
+    answers(&one, "127.0.0.1:8080", "hello\n")?; // it serves
+    let address = end(&one)?.address;
+    let _road = TcpListener::bind("0.0.0.0:7000").context("listening")?;
+    let ask = |ready: &dyn Fn()| {
+        ready();
+        road_from_far_away()?;
+        arrange(&["route", "add", "172.30.0.0/24", "via", UPLINK])?;
+        Ok(answer(&format!("{address}:80")).unwrap_or_default())
+    };
+    let ((), text) = far_away(ask, || Ok(()))?;
+    see::same(one.line(), "what somebody gets who knows the way:", String::new(), text)
+}
+
+fn lets_go(lab: &Lab) -> Result<()> {
+    lab.run(["true"]).finish()?.succeeds()?; // the image is there
+    let began = Instant::now();
+    let run = lab.kept(["sleep", "12"]).with(["-d"]).with(PUBLISHED);
+    let outcome = run.under(["sh", "-c", "\"$@\" 2>&1 | cat", "sh"]).finish()?;
+    let took = began.elapsed();
+    outcome.succeeds()?;
+    let one = lab.only_kept()?;
+    see::same(&outcome.line, "to end before the container:", true, took < Duration::from_secs(10))?;
+    one.remove()
+}
+
 fn taken(lab: &Lab) -> Result<()> {
+    needs_ipv6()?;
     let one = server(lab, PUBLISHED, "hello")?;
     lab.run(["true"]).with(PUBLISHED).finish()?.refuses(&[125])?.mentions("8080")?;
     answers(&one, "127.0.0.1:8080", "hello\n")?;
@@ -146,12 +204,14 @@ fn taken(lab: &Lab) -> Result<()> {
     }
     // One of two is taken: neither stays taken.
     lab.run(["true"]).with(["-p", "9091:80", "-p", "8080:81"]).finish()?.refuses(&[125])?;
-    is_free("9091")
+    is_free("9091")?;
+    one.remove()?;
+    only_cables("runs whose port is taken", &[])
 }
 
 /// Fails unless somebody else can have the port.
 fn is_free(port: &str) -> Result<()> {
-    let bound = wait_for(SOON, || Ok(TcpListener::bind(format!("[::]:{port}")).ok()))?;
+    let bound = wait_for(SOON, || Ok(TcpListener::bind(format!("0.0.0.0:{port}")).ok()))?;
     bound.map(drop).with_context(|| format!("port {port} is still taken"))
 }
 
@@ -183,6 +243,7 @@ fn gone(lab: &Lab) -> Result<()> {
 }
 
 fn any(lab: &Lab) -> Result<()> {
+    needs_ipv6()?;
     let one = server(lab, &["-p", "80", "-p", "127.0.0.1::80"], "hello")?;
     let outcome = lab.call("port", [one.id()]).finish()?;
     let output = outcome.succeeds()?.output();
@@ -201,6 +262,7 @@ fn any(lab: &Lab) -> Result<()> {
 }
 
 fn again(lab: &Lab) -> Result<()> {
+    needs_ipv6()?;
     let one = server(lab, PUBLISHED, "hello")?;
     answers(&one, "127.0.0.1:8080", "hello\n")?;
     lab.says("stop", ["-t", "0", one.id()], &format!("{}\n", one.id()))?;
@@ -215,7 +277,9 @@ fn many(lab: &Lab) -> Result<()> {
     answers(&one, "127.0.0.1:8080", "hello\n")?;
     let silent = TcpStream::connect("127.0.0.1:8080").context("connecting")?;
     let all = thread::scope(|scope| {
-        let all: Vec<_> = (0..50).map(|_| scope.spawn(|| asked("127.0.0.1:8080"))).collect();
+        // The server's backlog is short: a connection that it drops is made again a second later.
+        let ask = || asked("127.0.0.1:8080").or_else(|_| asked("127.0.0.1:8080"));
+        let all: Vec<_> = (0..50).map(|_| scope.spawn(ask)).collect();
         all.into_iter().map(|one| one.join().ok()?.ok()).collect::<Vec<_>>()
     });
     let good = all.iter().flatten().filter(|answer| answer.ends_with("hello\n")).count();
