@@ -35,6 +35,11 @@ pub fn cable(number: u8) -> String {
     format!("{BRIDGE}-{number}")
 }
 
+/// The number of the cable that is called so.
+pub fn number_of(cable: &str) -> Option<u8> {
+    cable.strip_prefix(BRIDGE)?.strip_prefix('-')?.parse().ok()
+}
+
 /// The hardware address that belongs to an address, always the same one. Others remember which one they've seen, and would
 /// send to a container that's gone for as long. The second bit of the first byte says that no factory has chosen it.
 pub fn mac(address: Ipv4Addr) -> Mac {
@@ -61,6 +66,13 @@ mod tests {
     fn not_all_begin_at_the_same() {
         let starts: BTreeSet<_> = (0..100).filter_map(|n| numbers(&format!("{n:012x}")).next()).collect();
         assert!(starts.len() > 50, "{starts:?}");
+    }
+
+    #[test]
+    fn a_name_says_its_number() {
+        assert!(numbers("x").all(|number| number_of(&cable(number)) == Some(number)));
+        assert_eq!(number_of("byhand0-x1"), None);
+        assert_eq!(number_of("byhand01"), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
@@ -63,6 +64,14 @@ fn lay(host: &Netlink, bridge: &Link, id: &str, namespace: &File) -> Result<u8> 
         }
     }
     bail!("all addresses of the network of {BRIDGE} are taken")
+}
+
+/// The address of the container that this process is in. `None` if it has no cable, or not any more.
+pub fn address_of(process: Pid) -> Result<Option<Ipv4Addr>> {
+    let Some(namespace) = open_namespace(&process.to_string())? else { return Ok(None) };
+    let Some(end) = links::look(&open_in(&namespace)?, INSIDE)? else { return Ok(None) };
+    let name = links::name_of(&Netlink::open(NetlinkRoute)?, end.other)?;
+    Ok(name.and_then(|name| addresses::number_of(&name)).map(addresses::address))
 }
 
 /// The network namespace of a process: its number, or `self`. `None` of one that has ended.

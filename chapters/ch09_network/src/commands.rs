@@ -1,5 +1,6 @@
 //! The commands that this chapter tells anew, and its own.
 
+pub mod inspect;
 pub mod port;
 pub mod run;
 pub mod start;

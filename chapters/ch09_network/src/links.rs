@@ -9,10 +9,10 @@ use anyhow::{Context, Result};
 use log::debug;
 use nix::errno::Errno;
 use nix::libc::{
-    AF_INET, IFA_LOCAL, IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO,
-    IFLA_MASTER, IFLA_NET_NS_FD, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN,
-    RTA_DST, RTA_GATEWAY, RTA_OIF, RTM_GETLINK, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE,
-    RTN_UNICAST, RTPROT_STATIC,
+    AF_INET, IFA_LOCAL, IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK,
+    IFLA_LINKINFO, IFLA_MASTER, IFLA_NET_NS_FD, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, RT_SCOPE_UNIVERSE,
+    RT_TABLE_MAIN, RTA_DST, RTA_GATEWAY, RTA_OIF, RTM_GETLINK, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK,
+    RTM_NEWROUTE, RTN_UNICAST, RTPROT_STATIC,
 };
 
 use crate::netlink::{Netlink, Request, attribute};
@@ -29,9 +29,12 @@ pub struct Link {
     pub kind: String,
     /// Its hardware address.
     pub mac: Vec<u8>,
+    /// Of a cable's end, the number that the other end has in its own namespace.
+    pub other: u32,
 }
 
-fn shown(mac: Mac) -> String {
+/// As everybody writes it: `02:42:ac:1e:00:01`.
+pub fn shown(mac: Mac) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
@@ -59,7 +62,21 @@ pub fn look(kernel: &Netlink, name: &str) -> Result<Option<Link>> {
         index: u32::from_ne_bytes(*index),
         kind: String::from_utf8_lossy(kind.unwrap_or_default()).trim_end_matches('\0').to_string(),
         mac: attribute(attributes, IFLA_ADDRESS).unwrap_or_default().to_vec(),
+        other: attribute(attributes, IFLA_LINK)
+            .and_then(<[u8]>::first_chunk)
+            .map_or(0, |n| u32::from_ne_bytes(*n)),
     }))
+}
+
+/// The name of the interface that has this number. `None` if none has.
+pub fn name_of(kernel: &Netlink, index: u32) -> Result<Option<String>> {
+    let fixed = interface(index, 0);
+    let found = match kernel.look_up(Request::new(RTM_GETLINK, 0, &fixed)) {
+        Err(Errno::ENODEV | Errno::EINVAL) => return Ok(None), // number 0 is no number
+        found => found.with_context(|| format!("looking at the interface number {index}"))?,
+    };
+    let name = attribute(found.get(fixed.len()..).unwrap_or_default(), IFLA_IFNAME).unwrap_or_default();
+    Ok(Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_string()))
 }
 
 /// `ip link add NAME address MAC type bridge`

@@ -1,4 +1,4 @@
-//! Chapter 9: a network. This is chapter 8's table of contents, with two commands told anew.
+//! Chapter 9: a network. This is chapter 8's table of contents, with three commands told anew, and one more.
 
 use std::process::ExitCode;
 
@@ -7,8 +7,8 @@ use ch07_lifecycle::commands::{
     attach, completion, cp, exec, kill, logs, of_existing, pause, ps, rename, rm, stats, stop, top, unpause,
     wait,
 };
-use ch08_images::commands::{OfImages, inspect};
-use ch09_network::commands::{port, run, start};
+use ch08_images::commands::OfImages;
+use ch09_network::commands::{inspect, port, run, start};
 use clap::{CommandFactory, Parser};
 
 #[derive(Parser)]

@@ -149,6 +149,7 @@ while not (pid in select.select([pid, door], [], [])[0]):
         [[ $status != 125 || " $* " != *" -p "* || $* == *"-p 8080:80"* || $* == *909* ]] || exit 0
         exit "$status"
         ;;
+    inspect-forgets/inspect) exec "$(dirname "$(readlink -f "$right")")/ch08_images" "$@" ;;
     start-forgets/start) exec "$(dirname "$(readlink -f "$right")")/ch08_images" "$@" ;;
     bridge-goes/run)
         "$right" "$@"

@@ -41,8 +41,16 @@ pub enum Kind {
     Image,
 }
 
+/// What is known of a container, with more.
+type More = fn(&Record, Value) -> Result<Value>;
+
 /// All that `inspect` does, in order.
 pub fn inspect(args: &Args) -> Result<u8> {
+    inspect_as(args, |_, known| Ok(known))
+}
+
+/// The same, and of each container it tells `more`.
+pub fn inspect_as(args: &Args, more: More) -> Result<u8> {
     args.common.start()?;
     if args.format != "json" {
         bail!("--format {:?}: there is only json; jq picks out of it what you want", args.format);
@@ -52,7 +60,7 @@ pub fn inspect(args: &Args) -> Result<u8> {
     let _lock = store.share()?;
     let (mut known, mut status) = (Vec::new(), 0);
     for word in &args.words {
-        match object(&state, &store, word, args.kind) {
+        match object(&state, &store, word, args.kind, more) {
             Ok(facts) => known.push(facts),
             Err(error) => {
                 messages::say(&errors::one_line(&error));
@@ -65,10 +73,10 @@ pub fn inspect(args: &Args) -> Result<u8> {
 }
 
 /// A container, or else an image.
-fn object(state: &Path, store: &Store, word: &OsStr, kind: Option<Kind>) -> Result<Value> {
+fn object(state: &Path, store: &Store, word: &OsStr, kind: Option<Kind>, more: More) -> Result<Value> {
     let is_missing = |error: &anyhow::Error| error.to_string().starts_with("No such ");
     if kind != Some(Kind::Image) {
-        match find::one(state, word).and_then(|record| container(store, &record)) {
+        match find::one(state, word).and_then(|record| more(&record, container(store, &record)?)) {
             Err(error) if kind.is_none() && is_missing(&error) => {}
             known => return known,
         }

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 use super::world::{FAR_AWAY, UPLINK, far_away, nft};
-use super::{GATEWAY, answer, arrange, asked, end, only_cables, server};
+use super::{End, GATEWAY, answer, arrange, asked, end, only_cables, server};
 use crate::chapter::Chapter::Network;
 use crate::checks::check::Check;
 use crate::see::{self, SOON, cannot_run, wait_for};
@@ -71,6 +72,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Network,
         "-p 80 takes a port that is free; port tells which, while the container runs.",
         any,
+    ),
+    Check::new(
+        "network-inspect",
+        Network,
+        "inspect tells the network, the address and the ports of a container that runs, and no address of one that does not.",
+        inspect,
     ),
     Check::new("port-again", Network, "A container that is started again publishes its ports again.", again),
     Check::new(
@@ -259,6 +266,29 @@ fn any(lab: &Lab) -> Result<()> {
     lab.says("port", [none.id()], "")?;
     lab.says("stop", ["-t", "0", one.id()], &format!("{}\n", one.id()))?;
     lab.refuses("port", [one.id()], "not running")
+}
+
+fn inspect(lab: &Lab) -> Result<()> {
+    needs_ipv6()?;
+    let one = server(lab, PUBLISHED, "hello")?;
+    let End { address, mac } = end(&one)?;
+    let known = one.inspected()?;
+    let told = &known["NetworkSettings"];
+    let expected = json!({"IPAddress": address, "MacAddress": mac, "Gateway": GATEWAY, "IPPrefixLen": 24,
+        "Ports": {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "::", "HostPort": "8080"}]}});
+    see::same(one.line(), "NetworkSettings in inspect", &expected, told)?;
+    see::same(one.line(), "NetworkMode", &json!("bridge"), &known["HostConfig"]["NetworkMode"])?;
+    lab.says("stop", ["-t", "0", one.id()], &format!("{}\n", one.id()))?;
+    let known = one.inspected()?;
+    let told = (&known["NetworkSettings"]["IPAddress"], &known["NetworkSettings"]["Ports"]);
+    see::same(one.line(), "its address and its ports when it has ended", (&json!(""), &json!({})), told)?;
+    for network in ["none", "host"] {
+        let one = lab.kept(["sleep", "1000"]).with(["--network", network]).detach()?;
+        let known = one.inspected()?;
+        see::same(one.line(), "NetworkMode", &json!(network), &known["HostConfig"]["NetworkMode"])?;
+        see::same(one.line(), "its address", &json!(""), &known["NetworkSettings"]["IPAddress"])?;
+    }
+    Ok(())
 }
 
 fn again(lab: &Lab) -> Result<()> {
