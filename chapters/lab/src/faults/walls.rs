@@ -20,7 +20,13 @@ pub(crate) const CHECKS: &[Check] = &[
         "walls-around-images",
         Images,
         "Every command in the book's table of walls around images prints what the table says.",
-        around_images,
+        |lab| on_the_host(lab, "\n## The walls around an image\n", 8),
+    ),
+    Check::new(
+        "walls-around-networks",
+        Network,
+        "Every command in the book's table of walls around a network prints what the table says.",
+        |lab| on_the_host(lab, "\n## The walls around a network\n", 6),
     ),
 ];
 
@@ -85,10 +91,10 @@ fn walls(lab: &Lab) -> Result<()> {
     see::same("the commands in walls.md", "rows that are not true:", Vec::<String>::new(), wrong)
 }
 
-/// Each in a directory of its own, on the host.
-fn around_images(lab: &Lab) -> Result<()> {
-    let rows = rows(PAGE, "\n## The walls around an image\n")?;
-    see::same("the table in walls.md", "rows about images:", true, rows.len() >= 8)?;
+/// The table below a heading, of so many rows at least: each command in a directory of its own, on the host.
+fn on_the_host(lab: &Lab, heading: &str, least: usize) -> Result<()> {
+    let rows = rows(PAGE, heading)?;
+    see::same("the table in walls.md", "to have enough rows:", true, rows.len() >= least)?;
     lab.run(["true"]).finish()?.succeeds()?;
     let mut wrong = Vec::new();
     for (number, row) in rows.iter().enumerate() {
