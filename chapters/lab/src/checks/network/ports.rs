@@ -80,6 +80,7 @@ pub(crate) const CHECKS: &[Check] = &[
         inspect,
     ),
     Check::new("port-again", Network, "A container that is started again publishes its ports again.", again),
+    Check::new("port-restarts", Network, "A container that restarts has its port again each time.", restarts),
     Check::new(
         "port-many",
         Network,
@@ -300,6 +301,14 @@ fn again(lab: &Lab) -> Result<()> {
     lab.says("start", [one.id()], &format!("{}\n", one.id()))?;
     answers(&one, "127.0.0.1:8080", "hello\n")?;
     lab.says("port", [one.id()], "80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n")
+}
+
+fn restarts(lab: &Lab) -> Result<()> {
+    let script = "echo begins; sleep 0.1; exit 1";
+    let one = lab.kept(["sh", "-c", script]).with(["--restart", "on-failure:4"]).with(PUBLISHED).detach()?;
+    one.exits(1)?;
+    one.logs()?.prints("begins\n".repeat(5))?;
+    is_free("8080")
 }
 
 fn many(lab: &Lab) -> Result<()> {
