@@ -206,9 +206,12 @@ fn taken(lab: &Lab) -> Result<()> {
     let one = server(lab, PUBLISHED, "hello")?;
     lab.run(["true"]).with(PUBLISHED).finish()?.refuses(&[125])?.mentions("8080")?;
     answers(&one, "127.0.0.1:8080", "hello\n")?;
-    for address in ["127.0.0.1:9090", "0.0.0.0:9090", "[::]:9090"] {
-        let _listener = TcpListener::bind(address).with_context(|| format!("listening at {address}"))?;
-        lab.run(["true"]).with(["-p", "9090:80"]).finish()?.refuses(&[125])?.mentions("9090")?;
+    // Each at another port: where checks run side by side, one that starts a program has a copy of this listener for a moment.
+    for (address, port) in [("127.0.0.1", "9090"), ("0.0.0.0", "9092"), ("[::]", "9093")] {
+        let at = format!("{address}:{port}");
+        let _listener = TcpListener::bind(&at).with_context(|| format!("listening at {at}"))?;
+        let options = ["-p".to_string(), format!("{port}:80")];
+        lab.run(["true"]).with(options).finish()?.refuses(&[125])?.mentions(port)?;
     }
     // One of two is taken: neither stays taken.
     lab.run(["true"]).with(["-p", "9091:80", "-p", "8080:81"]).finish()?.refuses(&[125])?;
