@@ -6,6 +6,7 @@ pub mod netlink;
 pub mod links;
 pub mod addresses;
 pub mod bridge;
+pub mod instructions;
 pub mod rules;
 pub mod way_out;
 pub mod ports;

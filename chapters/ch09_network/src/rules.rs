@@ -1,8 +1,4 @@
-//! Rules for packets, as nft(8) makes them: nf_tables, of which linux/netfilter/nf_tables.h is all the documentation.
-//!
-//! A table has chains, and a chain has rules. A rule is a program for a small machine in the kernel: it loads bytes of a
-//! packet into a register, compares them, and goes on to its next instruction only if they are what it wants. Unlike
-//! elsewhere in netlink, numbers are in the network's order.
+//! Rules for packets, as nft(8) makes them: a table has chains, and a chain has rules.
 
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
@@ -11,19 +7,20 @@ use anyhow::{Context, Result};
 use log::{debug, warn};
 use nix::errno::Errno;
 use nix::libc::{
-    AF_INET, AF_UNSPEC, IFNAMSIZ, IPPROTO_TCP, NF_DROP, NF_INET_POST_ROUTING, NF_INET_PRE_ROUTING,
-    NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC, NF_IP_PRI_RAW, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END,
-    NFNL_SUBSYS_NFTABLES, NFT_CMP_EQ, NFT_CMP_NEQ, NFT_META_IIFNAME, NFT_META_L4PROTO, NFT_META_OIFNAME,
-    NFT_MSG_GETTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NFT_MSG_NEWTABLE, NFT_NAT_DNAT,
-    NFT_PAYLOAD_NETWORK_HEADER, NFT_PAYLOAD_TRANSPORT_HEADER, NFT_REG_1, NFT_REG_2, NFT_REG_VERDICT,
-    NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, RTN_LOCAL,
+    AF_INET, AF_UNSPEC, NF_INET_POST_ROUTING, NF_INET_PRE_ROUTING, NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC,
+    NF_IP_PRI_RAW, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE,
+    NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NFT_MSG_NEWTABLE, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL,
 };
 use nix::sys::socket::SockProtocol;
 
+use crate::instructions::{
+    self, Instruction, comes_from, drop_it, is_for, is_for_host, is_for_port, masquerade, not_in_by,
+    not_out_by,
+};
 use crate::netlink::{Netlink, Request};
 
 // Numbers of attributes, which the libc crate lacks.
-const NAME: u16 = 1; // of a table, an instruction; and of the table that a chain or a rule is in
+const NAME: u16 = 1; // of a table, and of the table that a chain or a rule is in
 const TABLE_FLAGS: u16 = 2;
 const CHAIN_NAME: u16 = 3;
 const CHAIN_HOOK: u16 = 4;
@@ -32,91 +29,9 @@ const HOOK_NUMBER: u16 = 1;
 const HOOK_PRIORITY: u16 = 2;
 const RULE_CHAIN: u16 = 2;
 const RULE_PROGRAM: u16 = 4;
-const LIST_ELEMENT: u16 = 1;
-const INSTRUCTION_DATA: u16 = 2;
-const VALUE: u16 = 1;
-const VERDICT: u16 = 2;
-const VERDICT_CODE: u16 = 1;
 
 /// `NFT_TABLE_F_OWNER`: the table is the socket's that makes it.
 const OWNER: u32 = 2;
-
-// Where things are in an IP header, and in a TCP header.
-const SOURCE: i32 = 12;
-const DESTINATION: i32 = 16;
-const DESTINATION_PORT: i32 = 2;
-
-// What `fib` is to look up, and for which address.
-const ADDRESS_TYPE: i32 = 3;
-const OF_DESTINATION: i32 = 2;
-
-/// An instruction: its name, and its numbers and texts by the numbers of their attributes.
-#[derive(Debug)]
-struct Instruction(&'static str, Vec<(u16, Operand)>);
-
-/// What an instruction works with.
-#[derive(Debug)]
-enum Operand {
-    Number(i32),
-    Bytes(Vec<u8>),
-    Verdict(i32),
-}
-use Operand::{Bytes, Number, Verdict};
-
-/// Loads so many bytes of one of a packet's headers, from one on.
-fn load(header: i32, offset: i32, length: usize) -> Instruction {
-    let parts = [NFT_REG_1, header, offset, length as i32];
-    Instruction("payload", (1..).zip(parts.map(Number)).collect())
-}
-
-/// Loads what isn't in the packet: by which interface it comes or goes, for example.
-fn meta(which: i32) -> Instruction {
-    Instruction("meta", vec![(1, Number(NFT_REG_1)), (2, Number(which))])
-}
-
-/// Loads what kind of address it is for: one of the host's own, or not.
-fn is_ours() -> Instruction {
-    Instruction("fib", vec![(1, Number(NFT_REG_1)), (2, Number(ADDRESS_TYPE)), (3, Number(OF_DESTINATION))])
-}
-
-/// The packet goes no further.
-fn drop_it() -> Instruction {
-    Instruction("immediate", vec![(1, Number(NFT_REG_VERDICT)), (2, Verdict(NF_DROP))])
-}
-
-/// Puts a value into a register.
-fn put(register: i32, value: Vec<u8>) -> Instruction {
-    Instruction("immediate", vec![(1, Number(register)), (2, Bytes(value))])
-}
-
-/// Gives the packet the address in the first register, and the port in the second.
-fn redirect_to_registers() -> Instruction {
-    let parts = [(1, NFT_NAT_DNAT), (2, AF_INET), (3, NFT_REG_1), (5, NFT_REG_2)];
-    Instruction("nat", parts.map(|(number, value)| (number, Number(value))).into())
-}
-
-/// The program goes on if what was loaded is so, or is not.
-fn compare(how: i32, value: Vec<u8>) -> Instruction {
-    Instruction("cmp", vec![(1, Number(NFT_REG_1)), (2, Number(how)), (3, Bytes(value))])
-}
-
-impl Instruction {
-    fn add_to(&self, list: Request) -> Request {
-        let Instruction(name, operands) = self;
-        let add = |data: Request, (number, operand): &(u16, Operand)| match operand {
-            Number(value) => data.with(*number, &value.to_be_bytes()),
-            Bytes(value) => data.with_nested(*number, |data| data.with(VALUE, value)),
-            Verdict(code) => data.with_nested(*number, |data| {
-                data.with_nested(VERDICT, |verdict| verdict.with(VERDICT_CODE, &code.to_be_bytes()))
-            }),
-        };
-        list.with_nested(LIST_ELEMENT, |element| {
-            element
-                .with_text(NAME, name)
-                .with_nested(INSTRUCTION_DATA, |data| operands.iter().fold(data, add))
-        })
-    }
-}
 
 /// A request about this table of rules for IPv4.
 fn about(kind: i32, flags: i32, table: &str) -> Request {
@@ -167,13 +82,6 @@ fn make(kernel: &Netlink, name: &str, flags: u32, chains: &[Chain]) -> Result<()
     kernel.change_all(mark(NFNL_MSG_BATCH_BEGIN), requests.collect(), mark(NFNL_MSG_BATCH_END))
 }
 
-/// An interface's name as the kernel has it, to its last byte.
-fn padded(interface: &str) -> Vec<u8> {
-    let mut name = interface.as_bytes().to_vec();
-    name.resize(IFNAMSIZ, 0);
-    name
-}
-
 /// The rules of the whole network, whose addresses begin with `network`:
 ///
 /// ```text
@@ -198,15 +106,9 @@ pub fn of_network(bridge: &str, network: &[u8]) -> Result<bool> {
         Err(Errno::ENOENT) => {}
         found => return found.map(|_| false).with_context(|| format!("looking for the table {bridge}")),
     }
-    let is_network = |at| {
-        let its = compare(NFT_CMP_EQ, network.to_vec());
-        [load(NFT_PAYLOAD_NETWORK_HEADER, at, network.len()), its]
-    };
-    let is_not = |which, interface| [meta(which), compare(NFT_CMP_NEQ, padded(interface))];
-    let masquerade = [is_network(SOURCE), is_not(NFT_META_OIFNAME, bridge)].into_iter().flatten();
-    let masquerade = masquerade.chain([Instruction("masq", Vec::new())]);
-    let comes_in = [is_not(NFT_META_IIFNAME, bridge), is_not(NFT_META_IIFNAME, "lo")].into_iter().flatten();
-    let shut = comes_in.chain(is_network(DESTINATION)).chain([drop_it()]);
+    let masquerade = comes_from(network).into_iter().chain(not_out_by(bridge)).chain(masquerade());
+    let comes_in = not_in_by(bridge).into_iter().chain(not_in_by("lo"));
+    let shut = comes_in.chain(is_for(network)).chain(drop_it());
     let chains = [
         Chain {
             name: "out",
@@ -285,24 +187,7 @@ pub fn redirect(
 }
 
 fn redirection(bridge: &str, container: Ipv4Addr, port: &Redirection) -> Vec<Instruction> {
-    let mut program = vec![meta(NFT_META_IIFNAME), compare(NFT_CMP_NEQ, padded(bridge))];
-    program.extend(match port.to {
-        Some(ip) => {
-            [load(NFT_PAYLOAD_NETWORK_HEADER, DESTINATION, 4), compare(NFT_CMP_EQ, ip.octets().to_vec())]
-        }
-        None => [
-            is_ours(),
-            compare(NFT_CMP_EQ, u32::from(RTN_LOCAL).to_ne_bytes().to_vec()), // a number of the kernel's own
-        ],
-    });
-    program.extend([
-        meta(NFT_META_L4PROTO),
-        compare(NFT_CMP_EQ, vec![IPPROTO_TCP as u8]),
-        load(NFT_PAYLOAD_TRANSPORT_HEADER, DESTINATION_PORT, 2),
-        compare(NFT_CMP_EQ, port.host.to_be_bytes().to_vec()),
-        put(NFT_REG_1, container.octets().to_vec()),
-        put(NFT_REG_2, port.inside.to_be_bytes().to_vec()),
-        redirect_to_registers(),
-    ]);
-    program
+    let is_meant = port.to.map_or_else(is_for_host, |ip| is_for(&ip.octets()));
+    let comes_in = not_in_by(bridge).into_iter().chain(is_meant).chain(is_for_port(port.host));
+    comes_in.chain(instructions::redirect(container, port.inside)).collect()
 }

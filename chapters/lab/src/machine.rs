@@ -8,3 +8,4 @@ pub(crate) mod mounts;
 pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod snapshot;
+pub(crate) mod tool;

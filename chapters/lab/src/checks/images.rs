@@ -15,7 +15,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::checks::check::Check;
-use crate::see::{cannot_run, differs};
+use crate::machine::tool;
 use crate::trial::oci::Image;
 use crate::trial::outcome::Outcome;
 use crate::trial::registry::skopeo;
@@ -44,13 +44,7 @@ fn load(lab: &Lab, image: &Image, name: &str) -> Result<Outcome> {
 /// Runs somebody else's program, which is to succeed, and returns what it prints. Without it, the check cannot be made.
 fn other(program: &str, words: &[&str]) -> Result<Vec<u8>> {
     let mut command = if program == "skopeo" { skopeo() } else { Command::new(program) };
-    let output = match command.args(words).env("TMPDIR", "/tmp").output() {
-        Ok(output) if output.status.code() != Some(127) => output, // the shell's word for what is not there
-        _ => return Err(cannot_run(format!("there is no {program} (package {program})"))),
-    };
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let done = format!("{program} {}", words.join(" "));
-    if output.status.success() { Ok(output.stdout) } else { Err(differs(done, "exit status 0", said)) }
+    tool::run(command.args(words).env("TMPDIR", "/tmp"), program, program)
 }
 
 fn text(path: &Path) -> Result<&str> {

@@ -15,7 +15,8 @@ use serde_json::Value;
 
 use crate::checks::check::Check;
 use crate::machine::process::Process;
-use crate::see::{SOON, cannot_run, differs, wait_for};
+use crate::machine::tool;
+use crate::see::{self, SOON, differs, wait_for};
 use crate::trial::kept::Kept;
 use crate::trial::runtime::Lab;
 
@@ -52,16 +53,11 @@ fn ip(place: Option<Process>, words: &[&str]) -> Result<Vec<Value>> {
             command
         }
     };
-    let output = command.arg("-j").args(words).output();
-    let output = output.map_err(|error| cannot_run(format!("there is no ip (package iproute2): {error}")))?;
-    let did = || format!("{command:?}");
-    if !output.status.success() {
-        return Err(differs(did(), "exit status 0", String::from_utf8_lossy(&output.stderr)));
-    }
-    if output.stdout.trim_ascii().is_empty() {
+    let printed = tool::run(command.arg("-j").args(words), "ip", "iproute2")?;
+    if printed.trim_ascii().is_empty() {
         return Ok(Vec::new());
     }
-    serde_json::from_slice(&output.stdout).with_context(did)
+    serde_json::from_slice(&printed).with_context(|| format!("{command:?}"))
 }
 
 /// Has ip(8) do something on the host.
@@ -73,6 +69,11 @@ fn arrange(words: &[&str]) -> Result<()> {
 fn interfaces(place: Option<Process>) -> Result<Vec<String>> {
     let name = |link: Value| link["ifname"].as_str().map(str::to_string);
     Ok(ip(place, &["link", "show"])?.into_iter().filter_map(name).collect())
+}
+
+/// Fails if there is a bridge of ours on the host.
+fn no_bridge(did: &str) -> Result<()> {
+    see::same(did, "the bridge to be there:", false, interfaces(None)?.iter().any(|name| name == BRIDGE))
 }
 
 /// The cables that there are on the host.

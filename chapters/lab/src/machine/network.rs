@@ -2,18 +2,14 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, unshare};
 
-use crate::see::cannot_run;
+use crate::machine::tool;
 
 /// Leaves the host's network. From here on the check, and what it starts, have nothing but a loopback device of their own:
 /// they can reach each other, on any port, and nobody else.
 pub(crate) fn alone() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNET).context("making a network for the check")?;
-    let mut ip = Command::new("ip");
-    let status = ip.args(["link", "set", "lo", "up"]).status();
-    let status = status.map_err(|error| cannot_run(format!("there is no ip (package iproute2): {error}")))?;
-    ensure!(status.success(), "ip link set lo up: {status}");
-    Ok(())
+    tool::run(Command::new("ip").args(["link", "set", "lo", "up"]), "ip", "iproute2").map(drop)
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use super::{BRIDGE, GATEWAY, NETWORK, arrange, cables, end, interfaces, ip, only_cables, sleeper};
+use super::{BRIDGE, GATEWAY, NETWORK, arrange, cables, end, ip, no_bridge, only_cables, sleeper};
 use crate::chapter::Chapter::Network;
 use crate::checks::check::Check;
 use crate::see::{self, SOON, cannot_run};
@@ -143,12 +143,7 @@ fn foreign(lab: &Lab) -> Result<()> {
 
 fn twenty(lab: &Lab) -> Result<()> {
     lab.run(["true"]).with(["--network", "none"]).finish()?.succeeds()?; // the image is there
-    see::same(
-        "before",
-        "the bridge to be there:",
-        false,
-        interfaces(None)?.iter().any(|name| name == BRIDGE),
-    )?;
+    no_bridge("before")?;
     // All stay until the last one is there, so nobody's address is free again.
     let script = "ip -4 -o address show eth0 | sed 's/.*inet //; s/ .*//'; exec sleep 1000";
     let mut all: Vec<_> = (0..20).map(|_| lab.sh(script).start()).collect::<Result<_>>()?;

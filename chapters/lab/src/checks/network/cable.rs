@@ -7,7 +7,9 @@ use std::net::TcpListener;
 use anyhow::{Context, Result};
 
 use super::ports::PUBLISHED;
-use super::{BRIDGE, End, GATEWAY, asked, cables, end, interfaces, ip, number, only_cables, server, sleeper};
+use super::{
+    BRIDGE, End, GATEWAY, asked, cables, end, interfaces, ip, no_bridge, number, only_cables, server, sleeper,
+};
 use crate::chapter::Chapter::Network;
 use crate::checks::check::Check;
 use crate::see;
@@ -125,14 +127,19 @@ fn none(lab: &Lab) -> Result<()> {
     if inside.iter().any(|name| name.starts_with("eth")) {
         return Err(one.differs("no interface but what a new network namespace has", format!("{inside:?}")));
     }
-    let outside = interfaces(None)?;
-    see::same(one.line(), "the bridge to be there:", false, outside.iter().any(|name| name == BRIDGE))
+    no_bridge(one.line())
+}
+
+/// The network that this check has for itself, and that its runtime takes for the host's.
+fn own_namespace() -> Result<String> {
+    let link = fs::read_link("/proc/thread-self/ns/net").context("looking at the network namespace")?;
+    Ok(link.display().to_string())
 }
 
 fn host(lab: &Lab) -> Result<()> {
-    let ours = fs::read_link("/proc/thread-self/ns/net").context("looking at the network namespace")?;
+    let ours = own_namespace()?;
     let outcome = lab.run(["readlink", "/proc/self/ns/net"]).with(["--network", "host"]).finish()?;
-    outcome.succeeds()?.prints(format!("{}\n", ours.display()))?;
+    outcome.succeeds()?.prints(format!("{ours}\n"))?;
     see::same(&outcome.line, "cables:", Vec::<String>::new(), cables()?)
 }
 
@@ -143,7 +150,7 @@ fn unknown(lab: &Lab) -> Result<()> {
     }
     let did = "runs on networks that there are not";
     only_cables(did, &[])?;
-    see::same(did, "the bridge to be there:", false, interfaces(None)?.iter().any(|name| name == BRIDGE))
+    no_bridge(did)
 }
 
 fn name(lab: &Lab) -> Result<()> {
@@ -230,8 +237,7 @@ fn again(lab: &Lab) -> Result<()> {
     host.exits(0)?;
     let logs = host.logs()?.output();
     let lines: Vec<_> = logs.lines().collect();
-    let ours = fs::read_link("/proc/thread-self/ns/net").context("looking at the network namespace")?;
-    let ours = ours.display().to_string();
+    let ours = own_namespace()?;
     see::same(host.line(), "its network, each time:", vec![&*ours, &*ours], lines)?;
 
     let script = "ip -4 -o address show eth0 | grep -c 172.30.0; sleep 0.1; exit 1";

@@ -15,7 +15,8 @@ use nix::unistd::{Pid, gettid};
 use super::{arrange, sleeper};
 use crate::chapter::Chapter::Network;
 use crate::checks::check::Check;
-use crate::see::{self, SOON, cannot_run, differs, wait_for};
+use crate::machine::tool;
+use crate::see::{self, SOON, wait_for};
 use crate::trial::runtime::Lab;
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -99,17 +100,8 @@ fn out(lab: &Lab) -> Result<()> {
 
 /// What nft(8) prints.
 pub(crate) fn nft(words: &[&str]) -> Result<String> {
-    let output = Command::new("nft").args(words).output();
-    let output =
-        output.map_err(|error| cannot_run(format!("there is no nft (package nftables): {error}")))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    Err(differs(
-        format!("nft {}", words.join(" ")),
-        "exit status 0",
-        String::from_utf8_lossy(&output.stderr).into_owned(),
-    ))
+    let printed = tool::run(Command::new("nft").args(words), "nft", "nftables")?;
+    Ok(String::from_utf8_lossy(&printed).into_owned())
 }
 
 fn rules(lab: &Lab) -> Result<()> {
