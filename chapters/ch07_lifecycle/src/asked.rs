@@ -141,7 +141,7 @@ pub struct Plan {
     pub namespaces: CloneFlags,
     /// What else is to be done for its child in there, before the command begins. It returns what is to stay open as long as
     /// the container runs. In this chapter it's nothing.
-    pub before_start: fn(&Record, Pid) -> Result<Vec<OwnedFd>>,
+    pub before_start: fn(&Plan, &Record, Pid) -> Result<Vec<OwnedFd>>,
     /// What a new record is to say of all that, by the names of the facts.
     pub facts: Vec<(&'static str, Vec<u8>)>,
 }
@@ -185,7 +185,7 @@ impl Plan {
             volumes,
             environment,
             namespaces: namespaces::OWN,
-            before_start: |_, _| Ok(Vec::new()),
+            before_start: |_, _, _| Ok(Vec::new()),
             facts,
         })
     }
@@ -217,7 +217,7 @@ impl Plan {
             lowers,
             environment: environment.collect(),
             namespaces: namespaces::OWN,
-            before_start: |_, _| Ok(Vec::new()),
+            before_start: |_, _, _| Ok(Vec::new()),
             id: record.id().to_string(),
             facts: Vec::new(), // they are there
             asked,

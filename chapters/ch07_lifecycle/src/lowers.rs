@@ -33,6 +33,10 @@ pub enum Kept {
 /// The fact that has them.
 pub const FACT: &str = "lowers";
 
+/// A directory of the record, for files that a container gets from its runtime, whatever its image has there. It lies on the
+/// image.
+pub const GIVEN: &str = "given";
+
 /// What it says.
 pub fn fact(lowers: &[PathBuf]) -> Vec<u8> {
     facts::join(lowers.iter().map(|lower| lower.as_os_str().as_bytes()))
@@ -44,10 +48,13 @@ pub fn told(record: &Record) -> Result<Vec<PathBuf>> {
     Ok(facts::split(&fact).into_iter().map(|lower| OsStr::from_bytes(lower).into()).collect())
 }
 
-/// The same, of a container that is to lie on them.
+/// The same, of a container that is to lie on them, and above them what it has been given, if there is something.
 pub fn read(record: &Record) -> Result<Vec<PathBuf>> {
-    let lowers = told(record)?;
+    let mut lowers = told(record)?;
     ensure!(!lowers.is_empty(), "container {} has no image: it has no fact {FACT:?}", record.id());
+    if record.has(GIVEN)? {
+        lowers.insert(0, record.path(GIVEN));
+    }
     Ok(lowers)
 }
 

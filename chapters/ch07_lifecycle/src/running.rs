@@ -93,7 +93,7 @@ impl<'a> Keeper<'a> {
         let mut child = child::spawn(plan.namespaces, inside)?;
         drop((inner, report));
         record.write("pid", process1::fact_of(child.pid())?)?;
-        let _open = (plan.before_start)(record, child.pid())?;
+        let _open = (plan.before_start)(plan, record, child.pid())?;
         self.clients.wait_for_go(|size| outer.resize(size))?;
         child.start(self.signals)?;
         let outcome = Some(outcome);

@@ -19,7 +19,7 @@ use crate::record::{Record, records};
 
 /// All that we make in a record, so all that we remove there: the facts, which are written under another name first, and
 /// the rest.
-const FACTS: [&str; 22] = [
+const FACTS: [&str; 21] = [
     "arguments",
     "directory",
     "entrypoint",
@@ -28,7 +28,6 @@ const FACTS: [&str; 22] = [
     "image-id",
     "lowers",
     "network",
-    "ports",
     "published",
     "name",
     "created",
@@ -43,7 +42,7 @@ const FACTS: [&str; 22] = [
     "remove",
     "attach",
 ];
-const THE_REST: [&str; 4] = ["log", "log.1", "upper", "work"];
+const THE_REST: [&str; 5] = ["given", "log", "log.1", "upper", "work"];
 
 /// Makes an empty record, which has no place yet. Its lock is held as long as the file is open.
 pub fn make(state_directory: &Path, id: &str) -> Result<(PathBuf, File)> {

@@ -30,6 +30,12 @@ pub fn numbers(id: &str) -> impl Iterator<Item = u8> {
     (0..all).map(move |step| FIRST + ((start + step) % all) as u8)
 }
 
+/// Whether an address is one of the network's.
+pub fn is_ours(other: Ipv4Addr) -> bool {
+    let [_, _, _, number] = other.octets();
+    address(number) == other
+}
+
 /// How the cable of this number is called.
 pub fn cable(number: u8) -> String {
     format!("{BRIDGE}-{number}")
@@ -73,6 +79,12 @@ mod tests {
         assert!(numbers("x").all(|number| number_of(&cable(number)) == Some(number)));
         assert_eq!(number_of("byhand0-x1"), None);
         assert_eq!(number_of("byhand01"), None);
+    }
+
+    #[test]
+    fn what_is_ours() {
+        assert!(is_ours(GATEWAY) && is_ours(address(254)));
+        assert!(!is_ours([172, 30, 1, 1].into()) && !is_ours([127, 0, 0, 1].into()));
     }
 
     #[test]

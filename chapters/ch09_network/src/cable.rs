@@ -5,10 +5,10 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
+use ch07_lifecycle::asked::Plan;
 use ch07_lifecycle::record::Record;
 use log::debug;
 use nix::errno::Errno;
@@ -20,7 +20,9 @@ use crate::addresses::{self, BRIDGE, GATEWAY, PREFIX};
 use crate::links::{self, Link};
 use crate::netlink::Netlink;
 use crate::network::Network;
-use crate::{bridge, options, publish, way_out};
+use crate::options::NetworkOptions;
+use crate::resolver::Resolver;
+use crate::{bridge, files, neighbours, publish, way_out};
 
 /// How the container calls its end.
 const INSIDE: &str = "eth0";
@@ -28,28 +30,33 @@ const INSIDE: &str = "eth0";
 /// Connects the container whose child this is to its network. The child waits, and has a namespace that nobody else is in.
 ///
 /// Returns what is to stay open as long as it runs.
-pub fn connect(record: &Record, child: Pid) -> Result<Vec<OwnedFd>> {
-    let network = options::network(record)?;
-    if network == Network::Host {
+pub fn connect(plan: &Plan, record: &Record, child: Pid) -> Result<Vec<OwnedFd>> {
+    let options = NetworkOptions::of(record)?;
+    if options.network() == Network::Host {
+        files::give(plan, record, &options, None)?;
         return Ok(Vec::new());
     }
     // A child that has ended has no namespace any more. It has said why, and its status is there for whoever waits for it.
     let Some(namespace) = open_namespace(&child.to_string())? else { return Ok(Vec::new()) };
-    let container = open_in(&namespace)?;
+    let container = within(&namespace, || Netlink::open(NetlinkRoute))?;
     links::set_up(&container, "lo")?;
-    if network == Network::None {
+    if options.network() == Network::None {
+        files::give(plan, record, &options, None)?;
         return Ok(Vec::new());
     }
     let host = Netlink::open(NetlinkRoute)?;
     let bridge = bridge::ensure(&host)?;
     way_out::open()?;
     let number = lay(&host, &bridge, record.id(), &namespace)?;
+    links::set_alias(&host, &addresses::cable(number), &neighbours::text(record, options.aliases())?)?;
     let end = links::look(&container, INSIDE)?.with_context(|| format!("there is no {INSIDE}"))?;
     let address = addresses::address(number);
     links::set_address(&container, &end, address, PREFIX)?;
     links::set_up(&container, INSIDE)?;
     links::add_default_route(&container, GATEWAY)?; // last: it leads over an interface that is up
-    publish::publish(record, address)
+    files::give(plan, record, &options, Some(address))?;
+    let resolver = within(&namespace, || Resolver::listen(options.dns()))?;
+    publish::publish(record, options.ports(), address, resolver)
 }
 
 /// Lays a cable, and returns its number, which is the container's address. Who has an address? The kernel knows, for there is
@@ -66,12 +73,13 @@ fn lay(host: &Netlink, bridge: &Link, id: &str, namespace: &File) -> Result<u8> 
     bail!("all addresses of the network of {BRIDGE} are taken")
 }
 
-/// The address of the container that this process is in. `None` if it has no cable, or not any more.
-pub fn address_of(process: Pid) -> Result<Option<Ipv4Addr>> {
+/// The number of the cable of the container that this process is in. `None` if it has none, or not any more.
+pub fn number_of(process: Pid) -> Result<Option<u8>> {
     let Some(namespace) = open_namespace(&process.to_string())? else { return Ok(None) };
-    let Some(end) = links::look(&open_in(&namespace)?, INSIDE)? else { return Ok(None) };
+    let container = within(&namespace, || Netlink::open(NetlinkRoute))?;
+    let Some(end) = links::look(&container, INSIDE)? else { return Ok(None) };
     let name = links::name_of(&Netlink::open(NetlinkRoute)?, end.other)?;
-    Ok(name.and_then(|name| addresses::number_of(&name)).map(addresses::address))
+    Ok(name.and_then(|name| addresses::number_of(&name)))
 }
 
 /// The network namespace of a process: its number, or `self`. `None` of one that has ended.
@@ -83,11 +91,11 @@ fn open_namespace(process: &str) -> Result<Option<File>> {
     }
 }
 
-/// A line to the kernel from in there. The socket stays there, and we come back.
-fn open_in(namespace: &File) -> Result<Netlink> {
+/// Has something opened in there. It stays there, and we come back.
+fn within<T>(namespace: &File, open: impl FnOnce() -> Result<T>) -> Result<T> {
     let own = open_namespace("self")?.context("we have a network namespace")?;
     enter(namespace)?;
-    let opened = Netlink::open(NetlinkRoute);
+    let opened = open();
     enter(&own)?;
     opened
 }

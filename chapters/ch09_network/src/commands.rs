@@ -2,5 +2,6 @@
 
 pub mod inspect;
 pub mod port;
+pub mod rename;
 pub mod run;
 pub mod start;

@@ -9,10 +9,10 @@ use anyhow::{Context, Result};
 use log::debug;
 use nix::errno::Errno;
 use nix::libc::{
-    AF_INET, IFA_LOCAL, IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK,
-    IFLA_LINKINFO, IFLA_MASTER, IFLA_NET_NS_FD, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, RT_SCOPE_UNIVERSE,
-    RT_TABLE_MAIN, RTA_DST, RTA_GATEWAY, RTA_OIF, RTM_GETLINK, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK,
-    RTM_NEWROUTE, RTN_UNICAST, RTPROT_STATIC,
+    AF_INET, IFA_LOCAL, IFF_UP, IFLA_ADDRESS, IFLA_EXT_MASK, IFLA_IFALIAS, IFLA_IFNAME, IFLA_INFO_DATA,
+    IFLA_INFO_KIND, IFLA_LINK, IFLA_LINKINFO, IFLA_MASTER, IFLA_NET_NS_FD, NLM_F_CREATE, NLM_F_DUMP,
+    NLM_F_EXCL, NLM_F_REPLACE, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN, RTA_DST, RTA_GATEWAY, RTA_OIF, RTM_GETLINK,
+    RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, RTN_UNICAST, RTPROT_STATIC,
 };
 
 use crate::netlink::{Netlink, Request, attribute};
@@ -114,6 +114,37 @@ pub fn add_cable(
         });
     kernel.change(request)
 }
+
+/// `ip link set NAME alias TEXT`: a text that the kernel keeps with the interface, for whoever wants to know.
+pub fn set_alias(kernel: &Netlink, name: &str, text: &str) -> Result<()> {
+    debug!("ip link set {name} alias {text:?}");
+    let request = Request::new(RTM_NEWLINK, 0, &interface(0, 0))
+        .with_text(IFLA_IFNAME, name)
+        .with(IFLA_IFALIAS, text.as_bytes());
+    kernel.change(request).with_context(|| format!("giving the interface {name} an alias"))
+}
+
+/// `ip link show master BRIDGE`: of each cable the number, the name and the alias.
+pub fn plugged_in(kernel: &Netlink, bridge: u32) -> Result<Vec<(u32, String, String)>> {
+    let fixed = interface(0, 0);
+    let request = Request::new(RTM_GETLINK, NLM_F_DUMP, &fixed)
+        .with(IFLA_EXT_MASK, &WITHOUT_STATISTICS.to_ne_bytes())
+        .with(IFLA_MASTER, &bridge.to_ne_bytes());
+    let found = kernel.look_up_all(request).context("listing what is plugged into the bridge")?;
+    let known = found.iter().filter_map(|link| {
+        let (begin, attributes) = link.split_at_checked(fixed.len())?;
+        let text = |number| {
+            let text = attribute(attributes, number).unwrap_or_default();
+            String::from_utf8_lossy(text).trim_end_matches('\0').to_string()
+        };
+        let index = u32::from_ne_bytes(*begin.get(4..8)?.first_chunk()?);
+        Some((index, text(IFLA_IFNAME), text(IFLA_IFALIAS)))
+    });
+    Ok(known.collect())
+}
+
+/// `RTEXT_FILTER_SKIP_STATS`: how many packets went over it is most of what there is to tell.
+const WITHOUT_STATISTICS: u32 = 8;
 
 /// `ip link set NAME up`
 pub fn set_up(kernel: &Netlink, name: &str) -> Result<()> {

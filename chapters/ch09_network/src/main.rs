@@ -1,14 +1,13 @@
-//! Chapter 9: a network. This is chapter 8's table of contents, with three commands told anew, and one more.
+//! Chapter 9: a network. This is chapter 8's table of contents, with four commands told anew, and one more.
 
 use std::process::ExitCode;
 
 use ch01_run::messages;
 use ch07_lifecycle::commands::{
-    attach, completion, cp, exec, kill, logs, of_existing, pause, ps, rename, rm, stats, stop, top, unpause,
-    wait,
+    attach, completion, cp, exec, kill, logs, of_existing, pause, ps, rm, stats, stop, top, unpause, wait,
 };
 use ch08_images::commands::OfImages;
-use ch09_network::commands::{inspect, port, run, start};
+use ch09_network::commands::{inspect, port, rename, run, start};
 use clap::{CommandFactory, Parser};
 
 #[derive(Parser)]

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::libc::{NLA_F_NESTED, NLA_TYPE_MASK, NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR};
+use nix::libc::{NLA_F_NESTED, NLA_TYPE_MASK, NLM_F_ACK, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
 /// Length, kind, flags, a sequence number, and who asks.
@@ -118,24 +118,64 @@ impl Netlink {
         Ok(found)
     }
 
+    /// Asks for all things of a kind. Returns what comes behind the header of each.
+    pub fn look_up_all(&self, request: Request) -> Result<Vec<Vec<u8>>, Errno> {
+        self.send(&request.finish())?;
+        let mut found = Vec::new();
+        loop {
+            // Several at once, as many as fit.
+            let all = self.receive_bytes()?;
+            let mut rest = &all[..];
+            while let Some((message, behind)) = first_message(rest) {
+                match kind_of(message) {
+                    NLMSG_DONE => return Ok(found),
+                    NLMSG_ERROR => return Err(error_in(message).err().unwrap_or(Errno::EBADMSG)),
+                    _ => found.push(message[HEADER..].to_vec()),
+                }
+                rest = behind;
+            }
+        }
+    }
+
     fn send(&self, bytes: &[u8]) -> Result<(), Errno> {
         send(self.0.as_raw_fd(), bytes, MsgFlags::empty()).map(drop)
     }
 
-    /// One message, without its header. An error is a message, too, and error number 0 says that all went well.
+    /// One message, without its header. An error is a message, too.
     fn receive(&self) -> Result<Vec<u8>, Errno> {
-        let mut message = vec![0; LONGEST];
-        let length = recv(self.0.as_raw_fd(), &mut message, MsgFlags::empty())?;
-        message.truncate(length);
-        let header: Vec<u8> = message.drain(..HEADER.min(length)).collect();
-        if header.get(4..6) != Some(&(NLMSG_ERROR as u16).to_ne_bytes()) {
-            return Ok(message);
+        let bytes = self.receive_bytes()?;
+        let (message, _) = first_message(&bytes).ok_or(Errno::EBADMSG)?;
+        if kind_of(message) == NLMSG_ERROR {
+            return error_in(message).map(|()| Vec::new());
         }
-        match message.first_chunk().map(|number| i32::from_ne_bytes(*number)) {
-            Some(0) => Ok(Vec::new()),
-            Some(negative) => Err(Errno::from_raw(-negative)),
-            None => Err(Errno::EBADMSG),
-        }
+        Ok(message[HEADER..].to_vec())
+    }
+
+    fn receive_bytes(&self) -> Result<Vec<u8>, Errno> {
+        let mut bytes = vec![0; LONGEST];
+        let length = recv(self.0.as_raw_fd(), &mut bytes, MsgFlags::empty())?;
+        bytes.truncate(length);
+        Ok(bytes)
+    }
+}
+
+/// The first message in these bytes, with its header, and what is behind it.
+fn first_message(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let length = u32::from_ne_bytes(*bytes.first_chunk()?) as usize;
+    let message = bytes.get(..length).filter(|message| message.len() >= HEADER)?;
+    Some((message, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
+}
+
+fn kind_of(message: &[u8]) -> i32 {
+    i32::from(u16::from_ne_bytes([message[4], message[5]]))
+}
+
+/// What an error says. Number 0 says that all went well.
+fn error_in(message: &[u8]) -> Result<(), Errno> {
+    match message[HEADER..].first_chunk().map(|number| i32::from_ne_bytes(*number)) {
+        Some(0) => Ok(()),
+        Some(negative) => Err(Errno::from_raw(-negative)),
+        None => Err(Errno::EBADMSG),
     }
 }
 

@@ -1,12 +1,17 @@
 //! The options of `run` that are about networks, and what a record keeps of them.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::net::IpAddr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use anyhow::{Context, Error, Result, ensure};
+use anyhow::{Context, Result, ensure};
+use ch07_lifecycle::facts;
 use ch07_lifecycle::record::Record;
 use ch08_images::translation;
+use clap::Parser;
 
+use crate::hosts::{self, Host};
+use crate::neighbours::LONGEST_ALIASES;
 use crate::network::Network;
 use crate::ports::Port;
 
@@ -19,10 +24,19 @@ pub struct NetworkOptions {
     /// Have a port of the host lead to one of the container; may be given again
     #[arg(short, long, value_name = "[IP:][HOST-PORT:]PORT")]
     publish: Vec<Port>,
+    /// One more name for the container on its network; may be given again
+    #[arg(long, value_name = "NAME", value_parser = hosts::alias)]
+    network_alias: Vec<String>,
+    /// A name in the container's /etc/hosts, and its address; may be given again
+    #[arg(long, value_name = "NAME:IP")]
+    add_host: Vec<Host>,
+    /// The name server for names outside of the network, in the place of the host's; may be given again
+    #[arg(long, value_name = "IP")]
+    dns: Vec<IpAddr>,
 }
 
 /// Their long names. Each has a value.
-const NAMES: [&str; 3] = ["--network", "--net", "--publish"];
+const NAMES: [&str; 6] = ["--network", "--net", "--publish", "--network-alias", "--add-host", "--dns"];
 
 /// The letter of the one that has one.
 const PUBLISH: u8 = b'p';
@@ -30,42 +44,79 @@ const PUBLISH: u8 = b'p';
 /// Letters of options without a value, which may stand before it: `-dp 8080:80`.
 const LETTERS: &[u8] = b"dit";
 
-/// The facts: which network it is, and which ports are published. Containers from before this chapter have neither.
-const NETWORK: &str = "network";
-const PORTS: &str = "ports";
+/// The fact that has them.
+const FACT: &str = "network";
+
+/// For words that were taken apart once before.
+#[derive(Parser)]
+struct Again {
+    #[command(flatten)]
+    options: NetworkOptions,
+}
 
 impl NetworkOptions {
+    /// What the container of this record was asked for. One from before this chapter is on no network.
+    pub fn of(record: &Record) -> Result<NetworkOptions> {
+        let words = record.read_bytes(FACT)?.unwrap_or_else(|| b"--network=none".to_vec());
+        let words = facts::split(&words).into_iter().map(OsStr::from_bytes);
+        let again = Again::try_parse_from([OsStr::new("run")].into_iter().chain(words));
+        let understood = again.with_context(|| format!("the fact {FACT:?} of container {}", record.id()));
+        Ok(understood?.options)
+    }
+
     /// The network that was asked for.
     pub fn network(&self) -> Network {
         self.network
     }
 
-    /// What a new record is to keep of them. Fails if they contradict each other.
-    pub fn facts(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
-        let has_address = self.network == Network::Bridge;
+    /// The ports that are to be published.
+    pub fn ports(&self) -> &[Port] {
+        &self.publish
+    }
+
+    /// The names that the container has besides its own.
+    pub fn aliases(&self) -> &[String] {
+        &self.network_alias
+    }
+
+    /// The names that it is to know.
+    pub fn hosts(&self) -> &[Host] {
+        &self.add_host
+    }
+
+    /// The name servers that it's to ask.
+    pub fn dns(&self) -> &[IpAddr] {
+        &self.dns
+    }
+
+    /// Fails if they contradict each other.
+    pub fn ensure_sound(&self) -> Result<()> {
+        let (has_address, name) = (self.network == Network::Bridge, self.network.name());
         ensure!(
             has_address || self.publish.is_empty(),
-            "--publish: a container on the network {} has no port of its own to lead to",
-            self.network.name()
+            "--publish: a container on the network {name} has no port of its own to lead to"
         );
-        let ports: String = self.publish.iter().map(|port| format!("{port}\n")).collect();
-        let facts = [(NETWORK, format!("{}\n", self.network.name())), (PORTS, ports)];
-        Ok(facts.map(|(name, text)| (name, text.into_bytes())).to_vec())
+        ensure!(
+            has_address || self.network_alias.is_empty(),
+            "--network-alias: nobody asks for a container on the network {name}"
+        );
+        let aliases: usize = self.network_alias.iter().map(|alias| alias.len() + 1).sum();
+        ensure!(
+            aliases <= LONGEST_ALIASES,
+            "--network-alias: all of them have {LONGEST_ALIASES} letters at most"
+        );
+        Ok(())
     }
-}
 
-/// The network that the container of this record was made for.
-pub fn network(record: &Record) -> Result<Network> {
-    let name = record.read(NETWORK)?;
-    let network = name.map_or(Ok(Network::None), |name| name.parse());
-    network.map_err(Error::msg).with_context(|| format!("the fact \"network\" of container {}", record.id()))
-}
-
-/// The ports that it publishes.
-pub fn ports(record: &Record) -> Result<Vec<Port>> {
-    let lines = record.read(PORTS)?.unwrap_or_default();
-    let ports: Result<_, _> = lines.lines().map(str::parse).collect();
-    ports.map_err(Error::msg).with_context(|| format!("the fact \"ports\" of container {}", record.id()))
+    /// What a new record is to keep of them: the words that say it again.
+    pub fn fact(&self) -> (&'static str, Vec<u8>) {
+        let mut words = vec![format!("--network={}", self.network.name())];
+        words.extend(self.publish.iter().map(|port| format!("--publish={port}")));
+        words.extend(self.network_alias.iter().map(|alias| format!("--network-alias={alias}")));
+        words.extend(self.add_host.iter().map(|host| format!("--add-host={host}")));
+        words.extend(self.dns.iter().map(|server| format!("--dns={server}")));
+        (FACT, facts::join(words.iter().map(|word| word.as_bytes())))
+    }
 }
 
 /// What was `typed` without these options, for those that don't know them.

@@ -8,17 +8,18 @@ use nix::sched::CloneFlags;
 
 use crate::cable;
 use crate::network::Network;
-use crate::options::{self, NetworkOptions};
+use crate::options::NetworkOptions;
 
 /// The plan of a new container, with what was asked for.
 pub fn new(options: &NetworkOptions, mut plan: Plan) -> Result<Plan> {
-    plan.facts.extend(options.facts()?);
+    options.ensure_sound()?;
+    plan.facts.push(options.fact());
     Ok(on(options.network(), plan))
 }
 
 /// The plan of a container that has been there before, with what was asked for then.
 pub fn again(record: &Record, plan: Plan) -> Result<Plan> {
-    Ok(on(options::network(record)?, plan))
+    Ok(on(NetworkOptions::of(record)?.network(), plan))
 }
 
 fn on(network: Network, plan: Plan) -> Plan {

@@ -1,26 +1,20 @@
-//! A process that hands on what comes to the host's ports: listen(2), accept(2), fork(2).
+//! What comes to the host's ports is handed on by a process: listen(2), accept(2).
 //!
 //! It's for whoever is on the host: `localhost`, which no rule can lead away, and containers that use a port of the host. What
 //! comes from outside is led on by a rule, and gets here only where that can't be. To listen is also to have the port: nobody
 //! else gets it, and it's free when the process has gone.
 
-use std::convert::Infallible;
-use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::process::exit;
+use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use ch01_run::errors;
-use ch07_lifecycle::{descriptors, ends};
+use anyhow::{Context, Result};
 use log::debug;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn6, bind, listen, setsockopt, socket, sockopt,
 };
-use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, close, fork};
 
 use crate::ports::Port;
 
@@ -73,58 +67,13 @@ fn listen_by_ipv6(ip: Ipv6Addr, port: u16, alone: bool) -> io::Result<TcpListene
     Ok(socket.into())
 }
 
-/// Starts the process. It ends when what this returns is closed, which the kernel does in any case.
-pub fn start(doors: Vec<Door>) -> Result<OwnedFd> {
-    let (until, ours) = io::pipe().context("making a pipe")?;
-    let (mut starts, ready) = io::pipe().context("making a pipe")?;
-    debug!("fork(), and in the child fork()");
-    // SAFETY: we run one thread, so the child is a whole copy of us, with no lock half held.
-    match unsafe { fork() }.context("forking a proxy")? {
-        // It's the child of nobody who would have to wait for it: a child of a child.
-        ForkResult::Child => {
-            // SAFETY: as above.
-            let ended = match unsafe { fork() }.context("forking a proxy") {
-                Ok(ForkResult::Parent { .. }) => exit(0),
-                Ok(ForkResult::Child) => serve_all(doors, until, &ready).map(|never| match never {}),
-                Err(error) => Err(error),
-            };
-            let why = ended.map_or_else(|error| errors::one_line(&error), |()| String::new());
-            let _ = (&ready).write_all(why.as_bytes()); // if nobody hears it, nobody is there
-            exit(1)
-        }
-        ForkResult::Parent { child } => {
-            drop(ready);
-            waitpid(child, None).context("waiting for the proxy's parent")?;
-            let mut said = String::new();
-            starts.read_to_string(&mut said).context("waiting for the proxy")?;
-            ensure!(said == READY, "starting the proxy: {said}");
-            Ok(ours.into())
-        }
-    }
-}
-
-/// What the process says when all doors are open.
-const READY: &str = "ready";
-
-/// All that the process does. It must keep nothing open of its maker's, least of all the lock that says the container lives,
-/// and nothing of the caller's, whom the keeper leaves later.
-fn serve_all(doors: Vec<Door>, mut until: PipeReader, mut ready: &PipeWriter) -> Result<Infallible> {
-    let pipes = [until.as_raw_fd(), ready.as_raw_fd()];
-    let listeners = doors.iter().map(|door| door.listener.as_raw_fd());
-    descriptors::close_others_but(&listeners.chain(pipes).collect::<Vec<_>>())?;
-    ends::to_nowhere(true)?;
-    std::env::set_current_dir("/").context("leaving the caller's directory")?;
-    for door in doors {
-        thread::Builder::new().spawn(move || serve(&door)).context("starting a thread")?;
-    }
-    ready.write_all(READY.as_bytes()).context("saying that it's ready")?;
-    close(ready.as_raw_fd()).context("closing the pipe that says so")?;
-    let _ = until.read(&mut [0]); // nobody writes: it's over when there's nobody who could
-    exit(0)
+/// Starts a thread that serves a door.
+pub fn serve(door: Door) -> Result<()> {
+    thread::Builder::new().spawn(move || welcome(&door)).context("starting a thread").map(drop)
 }
 
 /// Takes one after the other, and leaves each to a thread of its own.
-fn serve(door: &Door) {
+fn welcome(door: &Door) {
     loop {
         let inside = door.inside;
         let taken = door.listener.accept();

@@ -1,39 +1,49 @@
 //! Ports of the host that lead into a container: a process for whoever is on the host, and rules for the rest.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use ch07_lifecycle::record::Record;
 
 use crate::addresses::BRIDGE;
 use crate::ports::Port;
+use crate::resolver::Resolver;
 use crate::rules::{self, Redirection};
-use crate::{options, proxy};
+use crate::{beside, proxy};
 
 /// The fact that says which ports of the host it really is, while the container runs.
 pub const PUBLISHED: &str = "published";
 
-/// Publishes what is asked for. It's in force as long as what this returns is open.
-pub fn publish(record: &Record, container: Ipv4Addr) -> Result<Vec<OwnedFd>> {
-    let ports = options::ports(record)?;
-    if ports.is_empty() {
-        return Ok(Vec::new());
-    }
+/// Publishes these ports, and starts the process for them and for the container's name server. It's in force as long as what
+/// this returns is open.
+pub fn publish(
+    record: &Record,
+    ports: &[Port],
+    container: Ipv4Addr,
+    resolver: Resolver,
+) -> Result<Vec<OwnedFd>> {
     let (mut doors, mut redirections, mut shown) = (Vec::new(), Vec::new(), String::new());
     for port in ports {
-        let door = proxy::open(&port, container)?;
+        let door = proxy::open(port, container)?;
         let host = door.listener.local_addr().context("looking which port it is")?;
-        redirections.extend(redirection(&port, host.port()));
+        redirections.extend(redirection(port, host.port()));
         shown.push_str(&port.shown(host));
         doors.push(door);
     }
     // First the process, which must not have a copy of the socket that the rules belong to.
-    let proxy = proxy::start(doors)?;
+    let listeners = doors.iter().map(|door| door.listener.as_raw_fd());
+    let open: Vec<_> = listeners.chain(resolver.descriptors()).collect();
+    let beside = beside::start(&open, || {
+        resolver.serve()?;
+        doors.into_iter().try_for_each(proxy::serve)
+    })?;
     let name = format!("{BRIDGE}-{}", record.id());
     let table = rules::redirect(&name, BRIDGE, container, &redirections)?;
-    record.write(PUBLISHED, shown.trim_end())?;
-    Ok([Some(proxy), table].into_iter().flatten().collect())
+    if !shown.is_empty() {
+        record.write(PUBLISHED, shown.trim_end())?;
+    }
+    Ok([Some(beside), table].into_iter().flatten().collect())
 }
 
 /// What comes from outside by IPv4. Nothing from there is for a loopback address.

@@ -5,6 +5,7 @@ use ch03_pivot_root::state;
 
 use crate::common::One;
 use crate::names;
+use crate::record::Record;
 
 /// Arguments of `rename`.
 #[derive(Debug, clap::Args)]
@@ -18,6 +19,13 @@ pub struct Args {
 
 /// All that `rename` does, in order.
 pub fn rename(args: &Args) -> Result<u8> {
-    names::change(&state::root()?, &args.which.begin()?, &args.name)?;
+    rename_as(args, |_| Ok(()))
+}
+
+/// The same, and then whatever has to know of it is told.
+pub fn rename_as(args: &Args, tell: fn(&Record) -> Result<()>) -> Result<u8> {
+    let record = args.which.begin()?;
+    names::change(&state::root()?, &record, &args.name)?;
+    tell(&record)?;
     Ok(0)
 }

@@ -7,10 +7,11 @@ use ch08_images::commands::inspect;
 pub use ch08_images::commands::inspect::Args;
 use serde_json::{Map, Value, json};
 
-use crate::addresses::{GATEWAY, PREFIX, mac};
+use crate::addresses::{self, GATEWAY, PREFIX, mac};
 use crate::network::Network;
+use crate::options::NetworkOptions;
 use crate::publish::PUBLISHED;
-use crate::{cable, links, options};
+use crate::{cable, links};
 
 /// All that `inspect` does, in order.
 pub fn inspect(args: &Args) -> Result<u8> {
@@ -20,9 +21,9 @@ pub fn inspect(args: &Args) -> Result<u8> {
 /// The address is not written down anywhere: it's looked up each time.
 fn with_network(record: &Record, mut known: Value) -> Result<Value> {
     // What the record doesn't say any more hides nothing else.
-    let network = options::network(record).ok();
+    let network = NetworkOptions::of(record).ok().map(|options| options.network());
     let address = match (network, Process1::of(record)?) {
-        (Some(Network::Bridge), Some(process)) => cable::address_of(process.pid())?,
+        (Some(Network::Bridge), Some(process)) => cable::number_of(process.pid())?.map(addresses::address),
         _ => None,
     };
     let of_address = |value: Value| if address.is_some() { value } else { json!("") };

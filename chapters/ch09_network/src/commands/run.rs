@@ -21,7 +21,7 @@ pub struct Args {
 
 /// All that `run` does, in order.
 pub fn run(args: &Args) -> Result<u8> {
-    args.network.facts()?; // what contradicts itself is said before anything is fetched
+    args.network.ensure_sound()?; // what contradicts itself is said before anything is fetched
     run::run_as(&args.others, without_ours, |plan| planning::new(&args.network, plan))
 }
 

@@ -1,0 +1,92 @@
+//! The files by which programs find names and addresses: hosts(5), resolv.conf(5), hostname(5).
+//!
+//! They are no part of an image, for each container has its own. So they lie in a layer of their own, on the image and below
+//! what the container writes: it can change them, and nothing of that is seen in the next one.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, FileTimes, Permissions};
+use std::io::ErrorKind;
+use std::net::Ipv4Addr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use ch07_lifecycle::asked::Plan;
+use ch07_lifecycle::lowers::GIVEN;
+use ch07_lifecycle::record::Record;
+use ch08_images::whiteout::seen;
+
+use crate::network::Network;
+use crate::options::NetworkOptions;
+use crate::resolver::ADDRESS;
+use crate::upstream::RESOLV_CONF;
+
+/// What every machine knows of itself.
+const LOCALHOST: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
+                         ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
+
+/// Writes them, for a container that is about to start, and has this address if it has one.
+pub fn give(plan: &Plan, record: &Record, options: &NetworkOptions, address: Option<Ipv4Addr>) -> Result<()> {
+    let of_image = seen(&plan.lowers, OsStr::new("etc"))?;
+    let looks = of_image.first().map(|etc| etc.symlink_metadata()).transpose().context("looking at /etc")?;
+    if looks.as_ref().is_some_and(|etc| !etc.is_dir()) {
+        return Ok(()); // where that leads, only the image's maker knows
+    }
+    let etc = record.way().join(GIVEN).join("etc");
+    fs::create_dir_all(&etc).with_context(|| format!("making {}", etc.display()))?;
+    write(&etc.join("hosts"), hosts(plan, options, address)?.as_bytes())?;
+    write(&etc.join("hostname"), &[plan.hostname().as_bytes(), b"\n"].concat())?;
+    if let Some(text) = resolv_conf(options)? {
+        write(&etc.join("resolv.conf"), text.as_bytes())?;
+    }
+    // Last, for now it's as it will be: where two layers have a directory, the upper one's looks are seen.
+    let Some(looks) = looks else { return Ok(()) };
+    let times = looks.modified().map(|time| FileTimes::new().set_modified(time));
+    chown(&etc, Some(looks.uid()), Some(looks.gid()))
+        .and_then(|()| fs::set_permissions(&etc, Permissions::from_mode(looks.mode() & 0o7777)))
+        .and_then(|()| File::open(&etc)?.set_times(times?))
+        .with_context(|| format!("having {} look as the image's", etc.display()))
+}
+
+fn write(path: &Path, text: &[u8]) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Names with an address that is known without asking anybody.
+fn hosts(plan: &Plan, options: &NetworkOptions, address: Option<Ipv4Addr>) -> Result<String> {
+    let of_host = if options.network() == Network::Host { of_host("/etc/hosts")? } else { None };
+    let mut text = of_host.unwrap_or_else(|| LOCALHOST.to_string());
+    for host in options.hosts() {
+        text.push_str(&format!("{}\t{}\n", host.address(), host.name));
+    }
+    if let Some(address) = address {
+        text.push_str(&format!("{address}\t{}\n", plan.hostname().display()));
+    }
+    Ok(text)
+}
+
+/// Who is to be asked. `None` if the host has no such file.
+fn resolv_conf(options: &NetworkOptions) -> Result<Option<String>> {
+    let of_host = of_host(RESOLV_CONF)?;
+    if options.network() == Network::Bridge {
+        let text = of_host.unwrap_or_default();
+        let search = text.lines().filter(|line| line.starts_with("search") || line.starts_with("domain"));
+        let search: String = search.map(|line| format!("{line}\n")).collect();
+        // A name without a dot is asked for as it is, too: containers have such names.
+        return Ok(Some(format!("nameserver {ADDRESS}\n{search}options ndots:0\n")));
+    }
+    let given: String = options.dns().iter().map(|server| format!("nameserver {server}\n")).collect();
+    Ok(if given.is_empty() { of_host } else { Some(given) })
+}
+
+/// A file of the host, if it's there.
+fn of_host(path: &str) -> Result<Option<String>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        read => {
+            let bytes = read.with_context(|| format!("reading {path}"))?;
+            Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+        }
+    }
+}

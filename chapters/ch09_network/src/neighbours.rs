@@ -1,0 +1,105 @@
+//! Who is on the network, and by which names: rtnetlink(7).
+//!
+//! There's no list of them. Each cable carries its container's names: the kernel keeps a text with an interface, its alias, and
+//! forgets it when the cable goes. So a name is nobody's as soon as its container has ended, by whatever death.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use ch07_lifecycle::record::Record;
+use nix::sys::socket::SockProtocol::NetlinkRoute;
+
+use crate::addresses::{self, BRIDGE};
+use crate::links;
+use crate::netlink::Netlink;
+
+/// A container on the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Its address.
+    pub address: Ipv4Addr,
+    id: String,
+    name: Option<String>,
+    aliases: Vec<String>,
+}
+
+/// What stands in the place of a name that there's not, or that nobody could ask for.
+const NAMELESS: &str = "-";
+
+/// So long a part of a name may be, between its dots: RFC 1035.
+pub const LONGEST_LABEL: usize = 63;
+
+/// So long the aliases may be, with a space before each: what the kernel keeps, less an id and a name.
+pub const LONGEST_ALIASES: usize = 255 - 12 - 1 - LONGEST_LABEL;
+
+/// The text for a container's cable: its id, its name, its aliases.
+pub fn text(record: &Record, aliases: &[String]) -> Result<String> {
+    let name = record.read("name")?.filter(|name| name.len() <= LONGEST_LABEL);
+    let own = [record.id().to_string(), name.unwrap_or_else(|| NAMELESS.to_string())];
+    Ok([&own, aliases].concat().join(" "))
+}
+
+/// Understands such a text.
+fn parse(address: Ipv4Addr, text: &str) -> Option<Neighbour> {
+    let mut words = text.split(' ').map(str::to_string);
+    let (id, name) = (words.next()?, words.next()?);
+    let name = Some(name).filter(|name| name != NAMELESS);
+    Some(Neighbour { address, id, name, aliases: words.collect() })
+}
+
+/// All that are on the network at this moment, the newest first.
+pub fn all() -> Result<Vec<Neighbour>> {
+    let host = Netlink::open(NetlinkRoute)?;
+    let Some(bridge) = links::look(&host, BRIDGE)? else { return Ok(Vec::new()) };
+    let mut cables = links::plugged_in(&host, bridge.index)?;
+    cables.sort_by_key(|(index, ..)| Reverse(*index)); // each interface gets a higher number than the last one
+    let known = cables.iter().filter_map(|(_, cable, text)| {
+        let address = addresses::address(addresses::number_of(cable)?);
+        parse(address, text)
+    });
+    // One that has been started again may have its last cable for another moment.
+    let mut seen = BTreeSet::new();
+    Ok(known.filter(|one| seen.insert(one.id.clone())).collect())
+}
+
+/// The addresses of those that are called so. An id and a name are one container's, the newest's; an alias may be that of
+/// several.
+pub fn addresses(all: &[Neighbour], name: &str) -> Vec<Ipv4Addr> {
+    let is_it = |text: &String| text.eq_ignore_ascii_case(name);
+    if let Some(one) = all.iter().find(|one| is_it(&one.id) || one.name.as_ref().is_some_and(is_it)) {
+        return vec![one.address];
+    }
+    all.iter().filter(|one| one.aliases.iter().any(is_it)).map(|one| one.address).collect()
+}
+
+/// How the one with this address is called.
+pub fn name_of(all: &[Neighbour], address: Ipv4Addr) -> Option<&str> {
+    let one = all.iter().find(|one| one.address == address)?;
+    Some(one.name.as_ref().unwrap_or(&one.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on(number: u8, text: &str) -> Neighbour {
+        parse(addresses::address(number), text).unwrap()
+    }
+
+    #[test]
+    fn a_name_is_the_newest_containers_and_an_alias_everybodys() {
+        let all = [on(9, "0123456789ab web db"), on(3, "ab0123456789 web"), on(4, "cccccccccccc - db Db2")];
+        let numbers =
+            |name| -> Vec<u8> { addresses(&all, name).iter().map(|address| address.octets()[3]).collect() };
+        assert_eq!(numbers("WEB"), [9]);
+        assert_eq!(numbers("ab0123456789"), [3]);
+        assert_eq!(numbers("db"), [9, 4]);
+        assert_eq!(numbers("db2"), [4]);
+        assert_eq!(numbers("-"), [0; 0]);
+        assert_eq!(numbers(""), [0; 0]);
+        let names = [9, 4, 5].map(|number| name_of(&all, addresses::address(number)));
+        assert_eq!(names, [Some("web"), Some("cccccccccccc"), None]);
+    }
+}
