@@ -1,14 +1,39 @@
 //! Questions about names, and what we know ourselves: RFC 1035.
+//!
+//! A packet is a header of twelve bytes, a question, and records. A name in there is a list of parts, each with its length before
+//! it, and none to end it. Whoever answers copies the question as it is, so all that we have to read is a name.
 
 use std::net::Ipv4Addr;
 
-use anyhow::{Context, Result};
-use simple_dns::rdata::{A, PTR, RData};
-use simple_dns::{
-    CLASS, Name, OPCODE, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, ResourceRecord, TYPE,
-};
+use anyhow::Result;
 
 use crate::{addresses, neighbours};
+
+/// Identifier, flags, and how many there are of questions, answers, and two more kinds.
+const HEADER: usize = 12;
+
+// The flags, in two bytes.
+const IS_ANSWER: u16 = 0x8000;
+const KIND_OF_QUESTION: u16 = 0x7800;
+const CUT_OFF: u16 = 0x0200;
+const ASK_OTHERS: u16 = 0x0100;
+const CAN_ASK_OTHERS: u16 = 0x0080;
+
+/// What the last four of them say of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Code {
+    Fine = 0,
+    NotUnderstood = 1,
+    Failed = 2,
+    NoSuchName = 3,
+    NotDone = 4,
+}
+
+// Kinds of records, and their class, which is always the Internet.
+const ADDRESS: u16 = 1;
+const NAME: u16 = 12;
+const INTERNET: u16 = 1;
+const ANY: u16 = 255;
 
 /// What is to become of a question.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,64 +46,98 @@ pub enum Reply {
     None,
 }
 
-/// Answers a question about the network's containers, in so many bytes at most: one that needs more says that it's cut off.
-pub fn answer(question: &[u8], longest: usize) -> Reply {
-    const IS_ANSWER: u8 = 0x80;
-    // A header has twelve bytes. Whoever answers an answer may talk with another such program for ever.
-    if question.len() < 12 || question[2] & IS_ANSWER != 0 {
-        return Reply::None;
-    }
-    let Ok(query) = Packet::parse(question) else { return Reply::Others };
-    let [asked] = &query.questions[..] else { return Reply::Others };
-    if query.opcode() != OPCODE::StandardQuery || asked.qclass != QCLASS::CLASS(CLASS::IN) {
-        return Reply::Others;
-    }
-    match known(asked) {
-        Ok(Some(known)) => {
-            let whole = build(&query, known.code, known.records);
-            let fits = whole.as_ref().is_none_or(|bytes| bytes.len() <= longest);
-            let bytes = if fits { whole } else { cut_off(&query) };
-            bytes.map_or(Reply::None, Reply::Ours)
-        }
-        Ok(None) => Reply::Others,
-        Err(_) => failed(question).map_or(Reply::None, Reply::Ours),
-    }
-}
-
-/// The answer to a question that nobody could be asked.
-pub fn failed(question: &[u8]) -> Option<Vec<u8>> {
-    build(&Packet::parse(question).ok()?, RCODE::ServerFailure, Vec::new())
+/// A question that was understood.
+struct Asked {
+    name: String,
+    kind: u16,
+    class: u16,
+    /// Where it ends in its packet.
+    end: usize,
 }
 
 /// What there is to say of a name: no error and no record means that it's somebody's, and has nothing of the kind that was
 /// asked for. Programs ask for an IPv6 address first, and would give up at an error.
 struct Known {
-    code: RCODE,
-    records: Vec<RData<'static>>,
+    code: Code,
+    /// The records, all of one kind.
+    kind: u16,
+    records: Vec<Vec<u8>>,
 }
 
-fn known(asked: &Question<'_>) -> Result<Option<Known>> {
-    let name = asked.qname.to_string();
-    let asks = |kind| asked.qtype == QTYPE::TYPE(kind) || asked.qtype == QTYPE::ANY;
-    let all = neighbours::all()?;
-    if let Some(address) = reversed(&name).filter(|address| addresses::is_ours(*address)) {
-        let Some(name) = neighbours::name_of(&all, address) else { return Ok(Some(nobody())) };
-        let name = Name::new(name).with_context(|| format!("{name:?} is no name for the answer"))?;
-        let records = asks(TYPE::PTR).then(|| RData::PTR(PTR(name.into_owned())));
-        return Ok(Some(Known { code: RCODE::NoError, records: records.into_iter().collect() }));
+/// Answers a question about the network's containers, in so many bytes at most: one that needs more says that it's cut off.
+pub fn answer(packet: &[u8], longest: usize) -> Reply {
+    // Whoever answers an answer may talk with another such program for ever.
+    let Some(flags) = number(packet, 2).filter(|flags| packet.len() >= HEADER && flags & IS_ANSWER == 0)
+    else {
+        return Reply::None;
+    };
+    if flags & KIND_OF_QUESTION != 0 {
+        return Reply::Ours(say(packet, HEADER, Code::NotDone));
     }
-    let addresses = neighbours::addresses(&all, &name);
+    let Some(asked) = understand(packet) else {
+        return Reply::Ours(say(packet, HEADER, Code::NotUnderstood));
+    };
+    match known(&asked) {
+        Ok(Some(known)) => Reply::Ours(build(packet, &asked, &known, longest)),
+        Ok(None) => Reply::Others,
+        Err(_) => Reply::Ours(failed(packet)),
+    }
+}
+
+/// The answer to a question that nobody could be asked.
+pub fn failed(packet: &[u8]) -> Vec<u8> {
+    say(packet, understand(packet).map_or(HEADER, |asked| asked.end), Code::Failed)
+}
+
+/// Reads the one question of a packet.
+fn understand(packet: &[u8]) -> Option<Asked> {
+    const LONGEST: usize = 63; // higher numbers are pointers, for those that come later in a packet
+    if number(packet, 4)? != 1 {
+        return None;
+    }
+    let (mut at, mut parts) = (HEADER, Vec::new());
+    loop {
+        let length = usize::from(*packet.get(at)?);
+        at += 1;
+        if length == 0 {
+            break;
+        }
+        let part = packet.get(at..at + length).filter(|_| length <= LONGEST)?;
+        parts.push(String::from_utf8_lossy(part));
+        at += length;
+    }
+    Some(Asked {
+        name: parts.join("."),
+        kind: number(packet, at)?,
+        class: number(packet, at + 2)?,
+        end: at + 4,
+    })
+}
+
+/// Two bytes, in the network's order.
+fn number(packet: &[u8], at: usize) -> Option<u16> {
+    packet.get(at..)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
+}
+
+fn known(asked: &Asked) -> Result<Option<Known>> {
+    let asks = |kind| [kind, ANY].contains(&asked.kind) && [INTERNET, ANY].contains(&asked.class);
+    let all = neighbours::all()?;
+    if let Some(address) = reversed(&asked.name).filter(|address| addresses::is_ours(*address)) {
+        let Some(name) = neighbours::name_of(&all, address) else { return Ok(Some(nobody())) };
+        let records = if asks(NAME) { vec![written(name)] } else { Vec::new() };
+        return Ok(Some(Known { code: Code::Fine, kind: NAME, records }));
+    }
+    let addresses = neighbours::addresses(&all, &asked.name);
     if !addresses.is_empty() {
-        let records = addresses.into_iter().filter(|_| asks(TYPE::A));
-        let records = records.map(|address| RData::A(A::from(address)));
-        return Ok(Some(Known { code: RCODE::NoError, records: records.collect() }));
+        let records = addresses.iter().filter(|_| asks(ADDRESS)).map(|address| address.octets().to_vec());
+        return Ok(Some(Known { code: Code::Fine, kind: ADDRESS, records: records.collect() }));
     }
     // A name without a dot is one of a network like this, and no business of the name servers of others.
-    Ok((!name.is_empty() && !name.contains('.')).then(nobody))
+    Ok((!asked.name.is_empty() && !asked.name.contains('.')).then(nobody))
 }
 
 fn nobody() -> Known {
-    Known { code: RCODE::NameError, records: Vec::new() }
+    Known { code: Code::NoSuchName, kind: NAME, records: Vec::new() }
 }
 
 /// `4.0.30.172.in-addr.arpa` is 172.30.0.4.
@@ -88,30 +147,87 @@ fn reversed(name: &str) -> Option<Ipv4Addr> {
     Some([d, c, b, a].into())
 }
 
-fn build(query: &Packet<'_>, code: RCODE, records: Vec<RData<'_>>) -> Option<Vec<u8>> {
-    let mut answer = reply_to(query, code);
-    for asked in &query.questions {
-        // Nobody is to keep it: names come and go.
-        let of_name = |data| ResourceRecord::new(asked.qname.clone(), CLASS::IN, 0, data);
-        answer.answers.extend(records.iter().cloned().map(of_name));
-    }
-    answer.build_bytes_vec_compressed().ok()
+/// A name as it stands in a packet.
+fn written(name: &str) -> Vec<u8> {
+    let parts = name.split('.').flat_map(|part| [&[part.len() as u8], part.as_bytes()].concat());
+    parts.chain([0]).collect()
 }
 
-/// Whoever gets this asks again by TCP.
-fn cut_off(query: &Packet<'_>) -> Option<Vec<u8>> {
-    let mut answer = reply_to(query, RCODE::NoError);
-    answer.set_flags(PacketFlag::TRUNCATION);
-    answer.build_bytes_vec_compressed().ok()
+/// An answer without records. It repeats the packet's question, which ends there.
+fn say(packet: &[u8], end: usize, code: Code) -> Vec<u8> {
+    let flags = number(packet, 2).unwrap_or_default() & (KIND_OF_QUESTION | ASK_OTHERS);
+    let flags = flags | IS_ANSWER | CAN_ASK_OTHERS | code as u16;
+    let questions = u16::from(end > HEADER);
+    let counts = [questions, 0, 0, 0].map(u16::to_be_bytes).concat();
+    [&packet[..2], &flags.to_be_bytes(), &counts, &packet[HEADER..end]].concat()
 }
 
-fn reply_to<'a>(query: &Packet<'a>, code: RCODE) -> Packet<'a> {
-    let mut answer = Packet::new_reply(query.id());
-    answer.set_flags(PacketFlag::RECURSION_AVAILABLE);
-    if query.has_flags(PacketFlag::RECURSION_DESIRED) {
-        answer.set_flags(PacketFlag::RECURSION_DESIRED);
+fn build(packet: &[u8], asked: &Asked, known: &Known, longest: usize) -> Vec<u8> {
+    let mut answer = say(packet, asked.end, known.code);
+    answer[6..8].copy_from_slice(&(known.records.len() as u16).to_be_bytes());
+    for record in &known.records {
+        // The name is where the header ends. Nobody is to keep the record: names come and go.
+        let name = 0xc000 | HEADER as u16;
+        let fields = [name, known.kind, INTERNET, 0, 0, record.len() as u16];
+        answer.extend(fields.map(u16::to_be_bytes).concat());
+        answer.extend(record);
     }
-    *answer.rcode_mut() = code;
-    answer.questions.clone_from(&query.questions);
+    if answer.len() > longest {
+        // Whoever gets this asks again by TCP.
+        answer = say(packet, asked.end, known.code);
+        answer[2] |= (CUT_OFF >> 8) as u8;
+    }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn question(name: &str, kind: u16) -> Vec<u8> {
+        let header = [7, ASK_OTHERS, 1, 0, 0, 0].map(u16::to_be_bytes).concat();
+        [header, written(name), [kind, INTERNET].map(u16::to_be_bytes).concat()].concat()
+    }
+
+    #[test]
+    fn a_question_is_understood() {
+        let packet = question("Web.example", 28);
+        let asked = understand(&packet).unwrap();
+        assert_eq!((asked.name.as_str(), asked.kind, asked.end), ("Web.example", 28, packet.len()));
+        assert_eq!(understand(&question("", 2)).unwrap().name, "");
+        assert_eq!(reversed("4.0.30.172.IN-ADDR.ARPA"), Some([172, 30, 0, 4].into()));
+        for length in 0..packet.len() {
+            assert!(understand(&packet[..length]).is_none(), "{length}");
+        }
+        let mut pointer = packet;
+        pointer[HEADER] = 0xc0;
+        assert!(understand(&pointer).is_none());
+    }
+
+    #[test]
+    fn what_does_not_fit_says_so() {
+        let packet = question("db", ADDRESS);
+        let asked = understand(&packet).unwrap();
+        let known = Known { code: Code::Fine, kind: ADDRESS, records: vec![vec![172, 30, 0, 9]; 40] };
+        let whole = build(&packet, &asked, &known, 65_535);
+        assert_eq!((number(&whole, 6), whole.len()), (Some(40), packet.len() + 40 * 16));
+        let cut = build(&packet, &asked, &known, 512);
+        assert_eq!((number(&cut, 6), cut.len()), (Some(0), packet.len()));
+        assert_eq!(number(&cut, 2), Some(IS_ANSWER | CUT_OFF | ASK_OTHERS | CAN_ASK_OTHERS));
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_of_strangers(packet in proptest::collection::vec(any::<u8>(), 0..80)) {
+            if let Some(asked) = understand(&packet) {
+                assert!(asked.end <= packet.len());
+                assert_eq!(failed(&packet)[HEADER..], packet[HEADER..asked.end]);
+            }
+            if packet.len() >= HEADER {
+                assert!(failed(&packet).len() >= HEADER);
+            }
+        }
+    }
 }

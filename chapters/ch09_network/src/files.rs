@@ -16,11 +16,17 @@ use ch07_lifecycle::asked::Plan;
 use ch07_lifecycle::lowers::GIVEN;
 use ch07_lifecycle::record::Record;
 use ch08_images::whiteout::seen;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::network::Network;
 use crate::options::NetworkOptions;
 use crate::resolver::ADDRESS;
 use crate::upstream::RESOLV_CONF;
+
+/// What they are called, in /etc.
+const FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
 
 /// What every machine knows of itself.
 const LOCALHOST: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
@@ -34,11 +40,12 @@ pub fn give(plan: &Plan, record: &Record, options: &NetworkOptions, address: Opt
         return Ok(()); // where that leads, only the image's maker knows
     }
     let etc = record.way().join(GIVEN).join("etc");
+    forget_changes(record)?;
     fs::create_dir_all(&etc).with_context(|| format!("making {}", etc.display()))?;
-    write(&etc.join("hosts"), hosts(plan, options, address)?.as_bytes())?;
-    write(&etc.join("hostname"), &[plan.hostname().as_bytes(), b"\n"].concat())?;
-    if let Some(text) = resolv_conf(options)? {
-        write(&etc.join("resolv.conf"), text.as_bytes())?;
+    let hostname = [plan.hostname().as_bytes(), b"\n"].concat();
+    let texts = [Some(hosts(plan, options, address)?), Some(hostname), resolv_conf(options)?];
+    for (name, text) in FILES.iter().zip(texts) {
+        text.map_or(Ok(()), |text| write(&etc.join(name), &text))?;
     }
     // Last, for now it's as it will be: where two layers have a directory, the upper one's looks are seen.
     let Some(looks) = looks else { return Ok(()) };
@@ -49,12 +56,33 @@ pub fn give(plan: &Plan, record: &Record, options: &NetworkOptions, address: Opt
         .with_context(|| format!("having {} look as the image's", etc.display()))
 }
 
+/// What the container made of them last time is gone: it has another address now, perhaps. Its own files are a stranger's, so
+/// no link in there is followed.
+fn forget_changes(record: &Record) -> Result<()> {
+    let forgetting = || format!("looking for /etc in {}", record.path("upper").display());
+    let upper = File::open(record.way().join("upper")).with_context(forgetting)?;
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    let etc = match openat2(&upper, "etc", how) {
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(()),
+        etc => etc.with_context(forgetting)?,
+    };
+    for name in FILES {
+        match unlinkat(&etc, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT | Errno::EISDIR) => {}
+            Err(errno) => return Err(errno).with_context(|| format!("removing the changed /etc/{name}")),
+        }
+    }
+    Ok(())
+}
+
 fn write(path: &Path, text: &[u8]) -> Result<()> {
     fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
 /// Names with an address that is known without asking anybody.
-fn hosts(plan: &Plan, options: &NetworkOptions, address: Option<Ipv4Addr>) -> Result<String> {
+fn hosts(plan: &Plan, options: &NetworkOptions, address: Option<Ipv4Addr>) -> Result<Vec<u8>> {
     let of_host = if options.network() == Network::Host { of_host("/etc/hosts")? } else { None };
     let mut text = of_host.unwrap_or_else(|| LOCALHOST.to_string());
     for host in options.hosts() {
@@ -63,21 +91,21 @@ fn hosts(plan: &Plan, options: &NetworkOptions, address: Option<Ipv4Addr>) -> Re
     if let Some(address) = address {
         text.push_str(&format!("{address}\t{}\n", plan.hostname().display()));
     }
-    Ok(text)
+    Ok(text.into_bytes())
 }
 
 /// Who is to be asked. `None` if the host has no such file.
-fn resolv_conf(options: &NetworkOptions) -> Result<Option<String>> {
+fn resolv_conf(options: &NetworkOptions) -> Result<Option<Vec<u8>>> {
     let of_host = of_host(RESOLV_CONF)?;
     if options.network() == Network::Bridge {
         let text = of_host.unwrap_or_default();
         let search = text.lines().filter(|line| line.starts_with("search") || line.starts_with("domain"));
         let search: String = search.map(|line| format!("{line}\n")).collect();
         // A name without a dot is asked for as it is, too: containers have such names.
-        return Ok(Some(format!("nameserver {ADDRESS}\n{search}options ndots:0\n")));
+        return Ok(Some(format!("nameserver {ADDRESS}\n{search}options ndots:0\n").into_bytes()));
     }
     let given: String = options.dns().iter().map(|server| format!("nameserver {server}\n")).collect();
-    Ok(if given.is_empty() { of_host } else { Some(given) })
+    Ok(if given.is_empty() { of_host } else { Some(given) }.map(String::into_bytes))
 }
 
 /// A file of the host, if it's there.

@@ -77,9 +77,8 @@ fn serve_by_udp(socket: &Arc<UdpSocket>, others: &Arc<Vec<IpAddr>>) {
                 let (socket, others, question) = (Arc::clone(socket), Arc::clone(others), question.to_vec());
                 PLACES.take(move || {
                     let answer = upstream::by_udp(&upstream::servers(&others), &question);
-                    if let Some(answer) = answer.or_else(|| answers::failed(&question)) {
-                        let _ = socket.send_to(&answer, client); // as above
-                    }
+                    let answer = answer.unwrap_or_else(|| answers::failed(&question));
+                    let _ = socket.send_to(&answer, client); // as above
                 });
             }
             Reply::None => {}
@@ -108,11 +107,13 @@ fn talk(mut client: TcpStream, others: &[IpAddr]) -> io::Result<()> {
     loop {
         let question = upstream::receive(&mut client)?;
         let answer = match answers::answer(&question, LONGEST) {
-            Reply::Ours(answer) => Some(answer),
-            Reply::Others => upstream::by_tcp(&upstream::servers(others), &question),
+            Reply::Ours(answer) => answer,
+            Reply::Others => {
+                let answer = upstream::by_tcp(&upstream::servers(others), &question);
+                answer.unwrap_or_else(|| answers::failed(&question))
+            }
             Reply::None => return Ok(()),
         };
-        let Some(answer) = answer.or_else(|| answers::failed(&question)) else { return Ok(()) };
         upstream::send(&mut client, &answer)?;
     }
 }

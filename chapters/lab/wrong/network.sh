@@ -8,12 +8,91 @@ verb=$1
 
 # Runs it, and then something is done in the network of the container, if it stays: `in_container COMMAND`.
 in_container() {
-    local id pid
+    local id
     id=$("$right" "${words[@]}") || exit
     pid=$("$right" inspect "$id" | sed -n 's/.*"Pid": \([0-9]*\).*/\1/p')
+    export pid
     [ "${pid:-0}" = 0 ] || nsenter --target "$pid" --net sh -c "$1"
     printf '%s\n' "$id"
     exit 0
+}
+
+# Runs it without an option that takes a word: `without --dns`.
+without() {
+    local kept=() skip=
+    for word in "${words[@]}"; do
+        if [ "$skip" ]; then
+            skip=
+        elif [ "$word" = "$1" ]; then
+            skip=yes
+        else
+            [[ $word == "$1="* ]] || kept+=("$word")
+        fi
+    done
+    exec "$right" "${kept[@]}"
+}
+
+# Runs it with an empty file in the place of one of its own.
+emptied() {
+    [[ ${words[*]} != *:/etc/* ]] || exec "$right" "${words[@]}"
+    exec "$right" run -v "/dev/null:$1" "${words[@]:1}"
+}
+
+# Somebody between a container's programs and its resolver, who hears all that goes there by UDP and spoils one thing.
+export between='import os, socket, sys, threading
+defect, pid = sys.argv[1], int(os.environ["pid"])
+place, own, to = ("0.0.0.0", 5353), "127.0.0.99", ("127.0.0.11", 53)
+if defect == "takes-any": place, own, to = ("127.0.0.7", 53), "127.0.0.1", ("127.0.0.1", 53)
+door = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+door.bind(place)
+if os.fork(): sys.exit()
+os.setsid()
+for fd in (0, 1, 2): os.close(fd)
+container = os.pidfd_open(pid)
+def leave():
+    import select
+    select.select([container], [], [])
+    os._exit(0)
+threading.Thread(target=leave).start()
+def forward(question):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asks:
+        asks.bind((own, 0))
+        asks.settimeout(6)
+        asks.sendto(question, to)
+        return asks.recv(65536)
+def say(question):
+    if defect == "crashes" and len(question) < 12: os._exit(1)
+    kind = question[-4:-2]
+    nobody = question[:2] + b"\x81\x83\0\1" + bytes(6) + question[12:]
+    if defect == "case-matters" and question[12:] != question[12:].lower(): return nobody
+    if defect == "no-reverse" and kind == b"\0\x0c": return nobody
+    if defect == "six-unknown" and kind == b"\0\x1c": return nobody
+    if defect == "forwards-nothing" and b"example" in question: return nobody
+    if defect == "searches" and b"example" not in question: forward(question[:-5] + b"\7example" + question[-5:])
+    answer = forward(question)
+    if defect == "takes-any": return question[:2] + answer[2:]
+    if defect == "waits" and answer[3] & 15 == 2: return b""
+    if defect == "not-cut": return answer[:2] + bytes([answer[2] & 0xfd]) + answer[3:]
+    if defect == "one-of-many" and answer[7] > 1:
+        end = len(question) + (len(answer) - len(question)) // answer[7]
+        return answer[:7] + b"\1" + answer[8:end]
+    return answer
+def serve(question, client):
+    try:
+        if answer := say(question): door.sendto(answer, client)
+    except OSError: pass
+while True:
+    question, client = door.recvfrom(65536)
+    if defect == "one-question": serve(question, client)
+    else: threading.Thread(target=serve, args=(question, client)).start()'
+
+# Runs it with that one in between: `heard_by NAME [HOOK]`.
+heard_by() {
+    [[ " ${words[*]} " == *" -d "* && " ${words[*]} " != *" --network "* ]] || exec "$right" "${words[@]}"
+    # shellcheck disable=SC2016 # the inner shell's
+    in_container 'nft "add table ip between; add chain ip between c { type nat hook '"${2:-output}"' priority -100; };
+        add rule ip between c ip saddr != 127.0.0.99 udp dport 53 redirect to :5353"
+        python3 -c "$between" '"$1"
 }
 
 words=("$@")
@@ -188,6 +267,53 @@ while not (pid in select.select([pid, door], [], [])[0]):
         if [[ $* == *"exec sleep 1000"* ]]; then
             exec "$right" "${@:1:$#-1}" "sleep 1; echo 172.30.0.2/24; exec sleep 1000"
         fi
+        ;;
+    no-resolver/run) [[ " $* " != *" -d "* ]] || in_container 'nft "add table ip no; add chain ip no c { type filter hook output priority 0; }; add rule ip no c udp dport 53 reject"' ;;
+    udp-only/run) [[ " $* " != *" -d "* ]] || in_container 'nft "add table ip no; add chain ip no c { type filter hook output priority 0; }; add rule ip no c tcp dport 53 reject with tcp reset"' ;;
+    nameless/run) without --name ;;
+    unaliased/run) without --network-alias ;;
+    dns-ignored/run) without --dns ;;
+    hosts-unadded/run) without --add-host ;;
+    names-stay/rm)
+        # As one that keeps a list, and forgets to strike out whoever has gone.
+        is_removed=$("$right" inspect "${@: -1}" | grep -c '"Name": "/\?removed"')
+        "$right" "$@" || exit
+        [ "$is_removed" = 0 ] || "$right" run -d --name removed busybox sleep 1000 >/dev/null
+        exit 0
+        ;;
+    rename-unheard/rename)
+        # Its own records have the new name, and the network has the old one.
+        exec "$(dirname "$(readlink -f "$right")")/ch08_images" "$@"
+        ;;
+    case-matters/run | one-of-many/run | no-reverse/run | six-unknown/run | forwards-nothing/run | searches/run | waits/run | not-cut/run | crashes/run | one-question/run)
+        heard_by "$defect"
+        ;;
+    open/run) heard_by open prerouting ;;
+    takes-any/run)
+        if [[ " $* " == *" -d "* && " $* " != *" --network "* ]]; then
+            id=$("$right" run --dns 127.0.0.7 "${@:2}") || exit
+            pid=$("$right" inspect "$id" | sed -n 's/.*"Pid": \([0-9]*\).*/\1/p') python3 -c "$between" takes-any
+            printf '%s\n' "$id"
+            exit 0
+        fi
+        ;;
+    no-hosts/run) emptied /etc/hosts ;;
+    no-hostname/run) emptied /etc/hostname ;;
+    no-resolv-conf/run) emptied /etc/resolv.conf ;;
+    files-show/diff)
+        "$right" "$@"
+        status=$?
+        printf 'A /etc/hosts\n'
+        exit "$status"
+        ;;
+    volume-loses/run)
+        [[ $* != *:/etc/hosts* ]] || without -v
+        ;;
+    bad-names-ignored/run)
+        "$right" "$@" && exit
+        status=$?
+        [[ $status != 125 || ($* != *--add-host* && $* != *--dns* && $* != *--network-alias*) ]] || exit 0
+        exit "$status"
         ;;
 esac
 exec "$right" "$@"

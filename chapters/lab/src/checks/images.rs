@@ -33,7 +33,7 @@ pub(crate) const CHECKS: &[&[Check]] = &[
 ];
 
 /// Has the runtime load an image from a file, under this name.
-fn load(lab: &Lab, image: &Image, name: &str) -> Result<Outcome> {
+pub(super) fn load(lab: &Lab, image: &Image, name: &str) -> Result<Outcome> {
     let file = lab.path("loaded.tar");
     image.write_archive(&file, name)?;
     let outcome = lab.call("load", ["-i".as_ref(), file.as_os_str()]).finish()?;

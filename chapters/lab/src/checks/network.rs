@@ -3,6 +3,13 @@
 mod bridge;
 mod cable;
 mod ports;
+mod dns;
+mod asker;
+mod names;
+mod upstream;
+mod forwarded;
+mod hostile;
+mod files;
 pub(crate) mod world;
 
 use std::io::{Read, Write};
@@ -20,7 +27,16 @@ use crate::see::{self, SOON, differs, wait_for};
 use crate::trial::kept::Kept;
 use crate::trial::runtime::Lab;
 
-pub(crate) const CHECKS: &[&[Check]] = &[cable::CHECKS, bridge::CHECKS, world::CHECKS, ports::CHECKS];
+pub(crate) const CHECKS: &[&[Check]] = &[
+    cable::CHECKS,
+    bridge::CHECKS,
+    world::CHECKS,
+    ports::CHECKS,
+    names::CHECKS,
+    forwarded::CHECKS,
+    hostile::CHECKS,
+    files::CHECKS,
+];
 
 /// The network's beginning: of an address, its first three numbers.
 const NETWORK: &str = "172.30.0.";

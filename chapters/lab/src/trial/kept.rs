@@ -30,16 +30,20 @@ impl<'a> Run<'a> {
     /// Starts it with -d. It has to say the id, and nothing else.
     pub(crate) fn detach(self) -> Result<Kept<'a>> {
         let lab = self.lab;
-        let outcome = self.with(["-d"]).finish()?;
-        outcome.succeeds()?;
-        let id = outcome.output().strip_suffix('\n').filter(|id| is_id(id)).map(str::to_string);
-        let id =
-            id.ok_or_else(|| outcome.differs("an id of 12 hexadecimal digits and a newline on stdout"))?;
-        Ok(Kept { lab, line: outcome.line, id })
+        lab.detached(self.with(["-d"]).finish()?)
     }
 }
 
 impl Lab {
+    /// The container of a `run -d` that has ended. It has to have said the id, and nothing else.
+    pub(crate) fn detached(&self, outcome: Outcome) -> Result<Kept<'_>> {
+        outcome.succeeds()?;
+        let id = outcome.output().strip_suffix('\n').filter(|id| is_id(id)).map(str::to_string);
+        let id =
+            id.ok_or_else(|| outcome.differs("an id of 12 hexadecimal digits and a newline on stdout"))?;
+        Ok(Kept { lab: self, line: outcome.line, id })
+    }
+
     /// One that `ps -a` shows. There has to be exactly one.
     pub(crate) fn only_kept(&self) -> Result<Kept<'_>> {
         let outcome = self.call("ps", ["-a", "-q"]).finish()?;

@@ -143,10 +143,8 @@ pub(crate) fn tar_of(entries: &[Entry]) -> Result<Vec<u8>> {
     tar.into_inner().context("ending a tar archive")
 }
 
-/// The entries that a container needs for a shell: the host's busybox, under each of its names, and two users.
-pub(crate) fn busybox() -> Result<Vec<Entry>> {
-    let list = Command::new("busybox").arg("--list").output();
-    let list = list.map_err(|error| cannot_run(format!("there is no busybox on this host: {error}")))?;
+/// The host's busybox, one program for all.
+pub(crate) fn host_busybox() -> Result<Vec<u8>> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/bin", "/usr/bin"].map(PathBuf::from);
     let found = std::env::split_paths(&path).chain(usual).map(|directory| directory.join("busybox"));
@@ -154,9 +152,16 @@ pub(crate) fn busybox() -> Result<Vec<Entry>> {
     if bytes[..bytes.len().min(4096)].windows(4).any(|part| part == b"/ld-") {
         return Err(cannot_run("the host's busybox is not static (package busybox-static)"));
     }
+    Ok(bytes)
+}
+
+/// The entries that a container needs for a shell: the host's busybox, under each of its names, and two users.
+pub(crate) fn busybox() -> Result<Vec<Entry>> {
+    let list = Command::new("busybox").arg("--list").output();
+    let list = list.map_err(|error| cannot_run(format!("there is no busybox on this host: {error}")))?;
     let mut entries = vec![
         Entry::directory("bin/"),
-        Entry::file("bin/busybox", bytes).mode(0o755),
+        Entry::file("bin/busybox", host_busybox()?).mode(0o755),
         Entry::directory("etc/"),
         Entry::file("etc/passwd", "root:x:0:0::/root:/bin/sh\nanna:x:1000:1000::/home/anna:/bin/sh\n"),
         Entry::file("etc/group", "root:x:0:\nanna:x:1000:\n"),
