@@ -40,6 +40,7 @@ pub fn start(open: &[RawFd], work: impl FnOnce() -> Result<()>) -> Result<OwnedF
             waitpid(child, None).context("waiting for the parent of the process beside the keeper")?;
             let mut said = String::new();
             starts.read_to_string(&mut said).context("waiting for the process beside the keeper")?;
+            ensure!(!said.is_empty(), "the process beside the keeper was killed");
             ensure!(said == READY, "starting the process beside the keeper: {said}");
             Ok(ours.into())
         }
