@@ -1,49 +1,102 @@
-//! The network's addresses, and what is made of them: RFC 1918.
+//! A network's addresses, and what is made of them: RFC 1918.
 
+use std::fmt::{self, Display, Formatter};
 use std::net::Ipv4Addr;
+use std::str::FromStr;
 
 use crate::links::Mac;
 
-/// The bridge, which the network is called by on the host.
-pub const BRIDGE: &str = "byhand0";
+/// What our bridges are called: this, and a number. Number 0 is the network that everybody is on who asks for no other.
+pub const BRIDGES: &str = "byhand";
 
-/// How many of an address's bits are the network's.
-pub const PREFIX: u8 = 24;
-
-/// The host's own address in the network, where its containers send what is for elsewhere.
-pub const GATEWAY: Ipv4Addr = address(1);
-
-/// What can be given to a container: 0 is the network itself, 1 the host, and 255 is everybody.
-const FIRST: u8 = 2;
-const LAST: u8 = 254;
-
-/// The network's address of this number: one of those for private use.
-pub const fn address(number: u8) -> Ipv4Addr {
-    Ipv4Addr::new(172, 30, 0, number)
+/// The addresses of one network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subnet {
+    /// The host's own address in it, where its containers send what is for elsewhere.
+    pub gateway: Ipv4Addr,
+    /// How many of an address's bits all of them share: 16 or 24, so that it's whole bytes.
+    pub prefix: u8,
 }
 
-/// All numbers that can be a container's, from one on that depends on its id: who starts at the same time hardly ever wants
-/// the same one.
-pub fn numbers(id: &str) -> impl Iterator<Item = u8> {
-    let all = u32::from(LAST - FIRST) + 1;
-    let start = id.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte))) % all;
-    (0..all).map(move |step| FIRST + ((start + step) % all) as u8)
+impl Subnet {
+    /// What a network has unless somebody says it, by the number of its bridge: some of those for private use.
+    pub const fn numbered(number: u8) -> Subnet {
+        Subnet { gateway: Ipv4Addr::new(172, 30, number, 1), prefix: 24 }
+    }
+
+    /// The bytes that all addresses begin with.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.gateway.octets()[..usize::from(self.prefix / 8)].to_vec()
+    }
+
+    /// The address of this number. 0 is the network itself, and the last one is everybody.
+    pub fn address(&self, number: u32) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.gateway.to_bits() & !(self.size() - 1) | number)
+    }
+
+    /// Whether an address is one of these.
+    pub fn has(&self, address: Ipv4Addr) -> bool {
+        address.octets().starts_with(&self.bytes())
+    }
+
+    /// Whether somebody can have it: it's not the network's own, and not everybody's.
+    pub fn can_be_given(&self, address: Ipv4Addr) -> bool {
+        self.has(address) && ![self.address(0), self.address(self.size() - 1)].contains(&address)
+    }
+
+    /// Whether an address is in both.
+    pub fn overlaps(&self, other: &Subnet) -> bool {
+        self.has(other.gateway) || other.has(self.gateway)
+    }
+
+    /// How many there are.
+    fn size(&self) -> u32 {
+        1 << (32 - u32::from(self.prefix))
+    }
+
+    /// All numbers that can be a container's, from one on that depends on its id: who starts at the same time hardly ever wants
+    /// the same one.
+    pub fn numbers(&self, id: &str) -> impl Iterator<Item = u32> {
+        let (all, gateway) = (self.size() - 2, self.gateway.to_bits() & (self.size() - 1));
+        let start =
+            id.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte))) % all;
+        (0..all).map(move |step| 1 + (start + step) % all).filter(move |number| *number != gateway)
+    }
 }
 
-/// Whether an address is one of the network's.
-pub fn is_ours(other: Ipv4Addr) -> bool {
-    let [_, _, _, number] = other.octets();
-    address(number) == other
+impl Display for Subnet {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address(0), self.prefix)
+    }
+}
+
+impl FromStr for Subnet {
+    type Err = String;
+
+    /// `10.9.8.0/24` or `10.9.0.0/16`. The host has the first address.
+    fn from_str(text: &str) -> Result<Subnet, String> {
+        let wrong =
+            || format!("{text:?} is no network of 256 or 65536 addresses, as 10.9.8.0/24 or 10.9.0.0/16");
+        let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
+        let (address, prefix): (Ipv4Addr, _) = match (address.parse(), prefix) {
+            (Ok(address), "16") => (address, 16),
+            (Ok(address), "24") => (address, 24),
+            _ => return Err(wrong()),
+        };
+        let subnet = Subnet { gateway: Ipv4Addr::from_bits(address.to_bits() | 1), prefix };
+        let is_for_hosts = !address.is_loopback() && !address.is_multicast() && address.octets()[0] != 0;
+        if subnet.address(0) == address && is_for_hosts { Ok(subnet) } else { Err(wrong()) }
+    }
 }
 
 /// How the cable of this number is called.
-pub fn cable(number: u8) -> String {
-    format!("{BRIDGE}-{number}")
+pub fn cable(bridge: &str, number: u32) -> String {
+    format!("{bridge}-{number}")
 }
 
 /// The number of the cable that is called so.
-pub fn number_of(cable: &str) -> Option<u8> {
-    cable.strip_prefix(BRIDGE)?.strip_prefix('-')?.parse().ok()
+pub fn number_of(bridge: &str, cable: &str) -> Option<u32> {
+    cable.strip_prefix(bridge)?.strip_prefix('-')?.parse().ok()
 }
 
 /// The hardware address that belongs to an address, always the same one. Others remember which one they've seen, and would
@@ -59,36 +112,60 @@ mod tests {
 
     use super::*;
 
+    const SMALL: Subnet = Subnet::numbered(0);
+
     #[test]
     fn every_number_comes_once() {
         for id in ["", "0123456789ab", "ffffffffffff", "a"] {
-            let all: Vec<_> = numbers(id).collect();
+            let all: Vec<_> = SMALL.numbers(id).collect();
             assert_eq!(all.len(), 253, "{id}");
             assert_eq!(all.iter().copied().collect::<BTreeSet<_>>(), (2..=254).collect(), "{id}");
         }
+        let big: Subnet = "10.9.0.0/16".parse().unwrap();
+        let middle = Subnet { gateway: [10, 9, 4, 4].into(), ..big };
+        assert_eq!(middle.numbers("x").collect::<BTreeSet<_>>().len(), 65_533);
+        assert!(middle.numbers("x").all(|number| middle.address(number) != middle.gateway));
     }
 
     #[test]
     fn not_all_begin_at_the_same() {
-        let starts: BTreeSet<_> = (0..100).filter_map(|n| numbers(&format!("{n:012x}")).next()).collect();
+        let starts: BTreeSet<_> =
+            (0..100).filter_map(|n| SMALL.numbers(&format!("{n:012x}")).next()).collect();
         assert!(starts.len() > 50, "{starts:?}");
     }
 
     #[test]
     fn a_name_says_its_number() {
-        assert!(numbers("x").all(|number| number_of(&cable(number)) == Some(number)));
-        assert_eq!(number_of("byhand0-x1"), None);
-        assert_eq!(number_of("byhand01"), None);
-    }
-
-    #[test]
-    fn what_is_ours() {
-        assert!(is_ours(GATEWAY) && is_ours(address(254)));
-        assert!(!is_ours([172, 30, 1, 1].into()) && !is_ours([127, 0, 0, 1].into()));
+        assert!(
+            SMALL.numbers("x").all(|number| number_of("byhand0", &cable("byhand0", number)) == Some(number))
+        );
+        assert_eq!(number_of("byhand0", "byhand0-x1"), None);
+        assert_eq!(number_of("byhand0", "byhand01"), None);
+        assert_eq!(number_of("byhand1", "byhand10-1"), None);
     }
 
     #[test]
     fn names_fit() {
-        assert!(numbers("x").all(|number| cable(number).len() < nix::libc::IFNAMSIZ));
+        assert!(cable("byhand255", 65_534).len() < nix::libc::IFNAMSIZ);
+    }
+
+    #[test]
+    fn networks_as_they_are_written() {
+        let subnet: Subnet = "10.9.0.0/16".parse().unwrap();
+        assert_eq!((subnet.to_string().as_str(), subnet.gateway), ("10.9.0.0/16", [10, 9, 0, 1].into()));
+        assert!(subnet.has([10, 9, 255, 255].into()) && !subnet.has([10, 10, 0, 0].into()));
+        assert!(subnet.overlaps(&"10.9.8.0/24".parse().unwrap()) && !subnet.overlaps(&SMALL));
+        for text in [
+            "",
+            "10.9.8.0",
+            "10.9.8.1/24",
+            "10.9.8.0/16",
+            "10.9.8.0/25",
+            "x/24",
+            "127.0.0.0/24",
+            "224.0.0.0/16",
+        ] {
+            assert!(text.parse::<Subnet>().is_err(), "{text}");
+        }
     }
 }

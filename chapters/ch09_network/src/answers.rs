@@ -3,11 +3,13 @@
 //! A packet is a header of twelve bytes, a question, and records. A name in there is a list of parts, each with its length before
 //! it, and none to end it. Whoever answers copies the question as it is, so all that we have to read is a name.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 
-use crate::{addresses, neighbours};
+use crate::bridge::Bridge;
+use crate::neighbours::{self, Neighbour};
 
 /// Identifier, flags, and how many there are of questions, answers, and two more kinds.
 const HEADER: usize = 12;
@@ -31,6 +33,9 @@ enum Code {
 
 // Kinds of records, and their class, which is always the Internet.
 const ADDRESS: u16 = 1;
+const LONG_ADDRESS: u16 = 28; // of IPv6
+const CHANGES: u16 = 251;
+const WHOLE_ZONE: u16 = 252;
 const NAME: u16 = 12;
 const INTERNET: u16 = 1;
 const ANY: u16 = 255;
@@ -64,21 +69,25 @@ struct Known {
     records: Vec<Vec<u8>>,
 }
 
-/// Answers a question about the network's containers, in so many bytes at most: one that needs more says that it's cut off.
-pub fn answer(packet: &[u8], longest: usize) -> Reply {
+/// Answers a question about the containers of this network, in so many bytes at most: one that needs more says that it's cut off.
+pub fn answer(packet: &[u8], longest: usize, bridge: &Bridge) -> Reply {
     // Whoever answers an answer may talk with another such program for ever.
     let Some(flags) = number(packet, 2).filter(|flags| packet.len() >= HEADER && flags & IS_ANSWER == 0)
     else {
         return Reply::None;
     };
-    if flags & KIND_OF_QUESTION != 0 {
+    // Some of what can be asked besides, a name server does for its own machine only, and we are that.
+    let is_more = |asked: &Asked| [CHANGES, WHOLE_ZONE].contains(&asked.kind);
+    if flags & KIND_OF_QUESTION != 0 || understand(packet).as_ref().is_some_and(is_more) {
         return Reply::Ours(say(packet, HEADER, Code::NotDone));
     }
     let Some(asked) = understand(packet) else {
         return Reply::Ours(say(packet, HEADER, Code::NotUnderstood));
     };
-    match known(&asked) {
+    match known(&asked, bridge) {
         Ok(Some(known)) => Reply::Ours(build(packet, &asked, &known, longest)),
+        // By its questions somebody could carry out what is not to leave.
+        Ok(None) if bridge.is_internal => Reply::Ours(failed(packet)),
         Ok(None) => Reply::Others,
         Err(_) => Reply::Ours(failed(packet)),
     }
@@ -119,10 +128,24 @@ fn number(packet: &[u8], at: usize) -> Option<u16> {
     packet.get(at..)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
 }
 
-fn known(asked: &Asked) -> Result<Option<Known>> {
+fn known(asked: &Asked, bridge: &Bridge) -> Result<Option<Known>> {
     let asks = |kind| [kind, ANY].contains(&asked.kind) && [INTERNET, ANY].contains(&asked.class);
-    let all = neighbours::all()?;
-    if let Some(address) = reversed(&asked.name).filter(|address| addresses::is_ours(*address)) {
+    if asked.name.eq_ignore_ascii_case("localhost") {
+        let is_long = asks(LONG_ADDRESS);
+        let address = if is_long {
+            Ipv6Addr::LOCALHOST.octets().to_vec()
+        } else {
+            Ipv4Addr::LOCALHOST.octets().to_vec()
+        };
+        let records = if asks(ADDRESS) || is_long { vec![address] } else { Vec::new() };
+        return Ok(Some(Known {
+            code: Code::Fine,
+            kind: if is_long { LONG_ADDRESS } else { ADDRESS },
+            records,
+        }));
+    }
+    let all = list(bridge)?;
+    if let Some(address) = reversed(&asked.name).filter(|address| bridge.subnet.has(*address)) {
         let Some(name) = neighbours::name_of(&all, address) else { return Ok(Some(nobody())) };
         let records = if asks(NAME) { vec![written(name)] } else { Vec::new() };
         return Ok(Some(Known { code: Code::Fine, kind: NAME, records }));
@@ -134,6 +157,13 @@ fn known(asked: &Asked) -> Result<Option<Known>> {
     }
     // A name without a dot is one of a network like this, and no business of the name servers of others.
     Ok((!asked.name.is_empty() && !asked.name.contains('.')).then(nobody))
+}
+
+/// The kernel has one lock for all that is asked about its interfaces, so our threads don't stand in line for it.
+fn list(bridge: &Bridge) -> Result<Vec<Neighbour>> {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    neighbours::all(bridge)
 }
 
 fn nobody() -> Known {
@@ -162,20 +192,20 @@ fn say(packet: &[u8], end: usize, code: Code) -> Vec<u8> {
     [&packet[..2], &flags.to_be_bytes(), &counts, &packet[HEADER..end]].concat()
 }
 
+/// An answer with records: all that fit.
 fn build(packet: &[u8], asked: &Asked, known: &Known, longest: usize) -> Vec<u8> {
     let mut answer = say(packet, asked.end, known.code);
-    answer[6..8].copy_from_slice(&(known.records.len() as u16).to_be_bytes());
-    for record in &known.records {
+    for (count, record) in (1_u16..).zip(&known.records) {
         // The name is where the header ends. Nobody is to keep the record: names come and go.
         let name = 0xc000 | HEADER as u16;
         let fields = [name, known.kind, INTERNET, 0, 0, record.len() as u16];
-        answer.extend(fields.map(u16::to_be_bytes).concat());
-        answer.extend(record);
-    }
-    if answer.len() > longest {
-        // Whoever gets this asks again by TCP.
-        answer = say(packet, asked.end, known.code);
-        answer[2] |= (CUT_OFF >> 8) as u8;
+        let bytes = [fields.map(u16::to_be_bytes).concat(), record.clone()].concat();
+        if answer.len() + bytes.len() > longest {
+            answer[2] |= (CUT_OFF >> 8) as u8; // whoever sees that asks again by TCP
+            break;
+        }
+        answer[6..8].copy_from_slice(&count.to_be_bytes());
+        answer.extend(bytes);
     }
     answer
 }
@@ -214,7 +244,7 @@ mod tests {
         let whole = build(&packet, &asked, &known, 65_535);
         assert_eq!((number(&whole, 6), whole.len()), (Some(40), packet.len() + 40 * 16));
         let cut = build(&packet, &asked, &known, 512);
-        assert_eq!((number(&cut, 6), cut.len()), (Some(0), packet.len()));
+        assert_eq!((number(&cut, 6), cut.len()), (Some(30), packet.len() + 30 * 16));
         assert_eq!(number(&cut, 2), Some(IS_ANSWER | CUT_OFF | ASK_OTHERS | CAN_ASK_OTHERS));
     }
 

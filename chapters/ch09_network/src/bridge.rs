@@ -1,57 +1,130 @@
-//! The bridge: a switch made of software, that the containers' cables are plugged into. rtnetlink(7).
+//! A bridge: a switch made of software, that the cables of a network's containers are plugged into. rtnetlink(7).
+//!
+//! It's all that there is of a network: its number says its name, its alias how people call it, its address which ones it has.
 
 use std::fs;
 use std::io::ErrorKind;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use log::{debug, info};
 use nix::errno::Errno;
 
-use crate::addresses::{self, BRIDGE, GATEWAY, PREFIX, mac};
+use crate::addresses::{BRIDGES, Subnet, mac};
 use crate::links::{self, Link};
 use crate::netlink::Netlink;
 
-/// The bridge, made if it isn't there. It stays when the last container has gone, as Docker's does.
-///
-/// Others do the same at the same time, perhaps. So each step is one that may have been done already.
-pub fn ensure(host: &Netlink) -> Result<Link> {
-    // With a hardware address of its own: else it's the lowest one of what is plugged in, another one with each container,
-    // and those that have written down the old one send to somebody who's gone.
-    match links::add_bridge(host, BRIDGE, mac(GATEWAY)) {
-        Ok(()) => info!("made the bridge {BRIDGE}, which stays: ip link delete {BRIDGE} takes it away"),
-        Err(Errno::EEXIST) => {}
-        Err(errno) => return Err(errno).with_context(|| format!("making the bridge {BRIDGE}")),
-    }
-    let link = links::look(host, BRIDGE)?;
-    let link = link.with_context(|| format!("the bridge {BRIDGE} has been taken away just now"))?;
-    // Somebody else's is left alone, whatever it's called.
-    ensure!(
-        link.kind == "bridge" && link.mac == mac(GATEWAY),
-        "there is an interface {BRIDGE} that isn't ours; with --network none the container needs none"
-    );
-    ensure_free(host, &link)?;
-    ignore_routers()?; // before it's up
-    links::set_address(host, &link, GATEWAY, PREFIX)?;
-    links::set_up(host, BRIDGE)?;
-    Ok(link)
+/// How people call the network that's made when the first container wants it.
+pub const DEFAULT: &str = "bridge";
+
+/// What is behind the name of a network, in the bridge's alias, if nothing leads out of there.
+const INTERNAL: &str = " internal";
+
+/// A network of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bridge {
+    /// How people call the network.
+    pub network: String,
+    /// How the kernel calls the bridge.
+    pub name: String,
+    /// Its number there.
+    pub index: u32,
+    /// Its addresses.
+    pub subnet: Subnet,
+    /// Whether it leads to nobody else.
+    pub is_internal: bool,
 }
 
-/// Fails if the host has another way to our addresses: ours would hide it, and with it somebody's machines. A way that is wide,
-/// as that of a VPN to half of the private addresses, loses only a few of them.
-fn ensure_free(host: &Netlink, bridge: &Link) -> Result<()> {
-    const WIDE: u8 = 16;
-    let way = links::way(host, addresses::address(2))?;
-    let is_taken = way.is_some_and(|(prefix, by)| prefix >= WIDE && by != bridge.index);
+/// A bridge is as good as its name.
+fn name(number: u8) -> String {
+    format!("{BRIDGES}{number}")
+}
+
+/// The network's default bridge, made if it isn't there. It stays when the last container has gone, as Docker's does.
+///
+/// Others do the same at the same time, perhaps. So each step is one that may have been done already.
+pub fn ensure(host: &Netlink) -> Result<Bridge> {
+    let (name, subnet) = (name(0), Subnet::numbered(0));
+    add(host, &name, subnet)?;
+    let link = links::look(host, &name)?;
+    let link = link.with_context(|| format!("the bridge {name} has been taken away just now"))?;
+    // Somebody else's is left alone, whatever it's called.
     ensure!(
-        !is_taken,
-        "the host has a way to {GATEWAY}/{PREFIX} already; with --network none the container needs none"
+        is_ours(&link, subnet),
+        "there is an interface {name} that isn't ours; with --network none the container needs none"
     );
-    Ok(())
+    ensure!(
+        !is_taken(host, subnet, link.index)?,
+        "the host has a way to {subnet} already; with --network none the container needs none"
+    );
+    complete(
+        host,
+        &link,
+        Bridge { network: DEFAULT.to_string(), name, index: link.index, subnet, is_internal: false },
+    )
+}
+
+/// Makes a network of this name. Call it with the lock held, and a name that no other has.
+pub fn create(host: &Netlink, network: &str, wanted: Option<Subnet>, is_internal: bool) -> Result<Bridge> {
+    let others = all(host)?;
+    let is_free = |subnet: Subnet| -> Result<bool> {
+        Ok(!is_taken(host, subnet, 0)? && !others.iter().any(|other| other.subnet.overlaps(&subnet)))
+    };
+    if let Some(subnet) = wanted {
+        ensure!(is_free(subnet)?, "the host has a way to {subnet} already");
+    }
+    for number in 1..=u8::MAX {
+        let subnet = wanted.unwrap_or(Subnet::numbered(number));
+        if (wanted.is_none() && !is_free(subnet)?) || !add(host, &name(number), subnet)? {
+            continue;
+        }
+        let (name, network) = (name(number), network.to_string());
+        let link = links::look(host, &name)?
+            .with_context(|| format!("the bridge {name} has been taken away just now"))?;
+        let bridge = Bridge { network, index: link.index, subnet, is_internal, name };
+        return complete(host, &link, bridge.clone()).inspect_err(|_| {
+            let _ = links::delete(host, &bridge.name); // it's not complete, and the error is said
+        });
+    }
+    bail!("there are {} networks already", u8::MAX)
+}
+
+/// Makes it. Returns whether it wasn't there.
+fn add(host: &Netlink, name: &str, subnet: Subnet) -> Result<bool> {
+    // With a hardware address of its own: else it's the lowest one of what is plugged in, another one with each container,
+    // and those that have written down the old one send to somebody who's gone.
+    match links::add_bridge(host, name, mac(subnet.gateway)) {
+        Ok(()) => info!("made the bridge {name}, which stays: ip link delete {name} takes it away"),
+        Err(Errno::EEXIST) => return Ok(false),
+        Err(errno) => return Err(errno).with_context(|| format!("making the bridge {name}")),
+    }
+    Ok(true)
+}
+
+/// Gives it what it needs. The name that people know comes late: with it, it's there for everybody.
+fn complete(host: &Netlink, link: &Link, bridge: Bridge) -> Result<Bridge> {
+    ignore_routers(&bridge.name)?; // before it's up
+    links::set_address(host, link, bridge.subnet.gateway, bridge.subnet.prefix)?;
+    let internal = if bridge.is_internal { INTERNAL } else { "" };
+    links::set_alias(host, bridge.index, &format!("{}{internal}", bridge.network))?;
+    links::set_up(host, &bridge.name)?;
+    Ok(bridge)
+}
+
+fn is_ours(link: &Link, subnet: Subnet) -> bool {
+    link.kind == "bridge" && link.mac == mac(subnet.gateway)
+}
+
+/// Whether the host has another way to these addresses than this interface: ours would hide it, and with it somebody's machines. A
+/// way that is wide, as that of a VPN to half of the private addresses, loses only a few of them.
+fn is_taken(host: &Netlink, subnet: Subnet, own: u32) -> Result<bool> {
+    const WIDE: u8 = 16;
+    let way = links::way(host, subnet.address(2))?;
+    Ok(way.is_some_and(|(prefix, by)| prefix >= WIDE && by != own))
 }
 
 /// By IPv6 whoever is on a network may say that he's its router, and the host would send its packets to a container.
-fn ignore_routers() -> Result<()> {
-    let file = format!("/proc/sys/net/ipv6/conf/{BRIDGE}/accept_ra");
+fn ignore_routers(bridge: &str) -> Result<()> {
+    let file = format!("/proc/sys/net/ipv6/conf/{bridge}/accept_ra");
     let said = match fs::read_to_string(&file) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()), // there's no IPv6
         said => said.with_context(|| format!("reading {file}"))?,
@@ -61,4 +134,39 @@ fn ignore_routers() -> Result<()> {
         fs::write(&file, "0").with_context(|| format!("writing 0 to {file}"))?;
     }
     Ok(())
+}
+
+/// All networks that are there, in the order in which they were made.
+pub fn all(host: &Netlink) -> Result<Vec<Bridge>> {
+    let addresses = links::addresses(host)?;
+    let mut found = Vec::new();
+    for (name, link, alias) in links::bridges(host)? {
+        let number = name.strip_prefix(BRIDGES).and_then(|number| number.parse::<u8>().ok());
+        let of_it = addresses.iter().find(|(index, ..)| *index == link.index);
+        let Some(subnet) = of_it.map(|(_, gateway, prefix)| Subnet { gateway: *gateway, prefix: *prefix })
+        else {
+            continue;
+        };
+        let network = alias.strip_suffix(INTERNAL).unwrap_or(&alias).to_string();
+        if number.is_some() && is_ours(&link, subnet) && !network.is_empty() {
+            found.push(Bridge {
+                network,
+                name,
+                index: link.index,
+                subnet,
+                is_internal: alias.ends_with(INTERNAL),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// The network of this name. Fails if there is none.
+pub fn named(host: &Netlink, network: &str) -> Result<Bridge> {
+    find(host, network)?.with_context(|| format!("No such network: {network}"))
+}
+
+/// The same, if it's there.
+pub fn find(host: &Netlink, network: &str) -> Result<Option<Bridge>> {
+    Ok(all(host)?.into_iter().find(|bridge| bridge.network == network))
 }

@@ -1,7 +1,7 @@
 //! A container's cable: one end in the bridge, the other in the container. veth(4), setns(2).
 //!
-//! Nobody ever takes a cable away. When the last process of a network namespace has gone, the kernel removes the ends in there,
-//! and a cable goes with either of its ends, whoever was killed, and however.
+//! Nobody ever takes a cable away. When the last process of a network namespace has gone, and the last socket in there, the kernel
+//! removes the ends in there, and a cable goes with either of its ends, whoever was killed, and however.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -16,13 +16,15 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::SockProtocol::NetlinkRoute;
 use nix::unistd::Pid;
 
-use crate::addresses::{self, BRIDGE, GATEWAY, PREFIX};
-use crate::links::{self, Link};
+use crate::addresses;
+use crate::bridge::Bridge;
+use crate::links;
+use crate::neighbours::{self, Neighbour};
 use crate::netlink::Netlink;
 use crate::network::Network;
 use crate::options::NetworkOptions;
 use crate::resolver::Resolver;
-use crate::{bridge, files, neighbours, publish, way_out};
+use crate::{bridge, files, network, publish, way_out};
 
 /// How the container calls its end.
 const INSIDE: &str = "eth0";
@@ -32,7 +34,7 @@ const INSIDE: &str = "eth0";
 /// Returns what is to stay open as long as it runs.
 pub fn connect(plan: &Plan, record: &Record, child: Pid) -> Result<Vec<OwnedFd>> {
     let options = NetworkOptions::of(record)?;
-    if options.network() == Network::Host {
+    if *options.network() == Network::Host {
         files::give(plan, record, &options, None)?;
         return Ok(Vec::new());
     }
@@ -40,46 +42,59 @@ pub fn connect(plan: &Plan, record: &Record, child: Pid) -> Result<Vec<OwnedFd>>
     let Some(namespace) = open_namespace(&child.to_string())? else { return Ok(Vec::new()) };
     let container = within(&namespace, || Netlink::open(NetlinkRoute))?;
     links::set_up(&container, "lo")?;
-    if options.network() == Network::None {
+    let Network::Named(name) = options.network() else {
         files::give(plan, record, &options, None)?;
         return Ok(Vec::new());
-    }
+    };
     let host = Netlink::open(NetlinkRoute)?;
-    let bridge = bridge::ensure(&host)?;
-    way_out::open()?;
-    let number = lay(&host, &bridge, record.id(), &namespace)?;
-    links::set_alias(&host, &addresses::cable(number), &neighbours::text(record, options.aliases())?)?;
+    let (bridge, number) = plug_in(&host, name, record.id(), &namespace)?;
+    let cable =
+        links::look(&host, &addresses::cable(&bridge.name, number))?.context("the cable has gone already")?;
+    neighbours::label(record, options.aliases(), cable.index)?;
     let end = links::look(&container, INSIDE)?.with_context(|| format!("there is no {INSIDE}"))?;
-    let address = addresses::address(number);
-    links::set_address(&container, &end, address, PREFIX)?;
+    let address = bridge.subnet.address(number);
+    links::set_address(&container, &end, address, bridge.subnet.prefix)?;
     links::set_up(&container, INSIDE)?;
-    links::add_default_route(&container, GATEWAY)?; // last: it leads over an interface that is up
-    files::give(plan, record, &options, Some(address))?;
-    let resolver = within(&namespace, || Resolver::listen(options.dns()))?;
-    publish::publish(record, options.ports(), address, resolver)
+    if !bridge.is_internal {
+        links::add_default_route(&container, bridge.subnet.gateway)?; // last: it leads over an interface that is up
+    }
+    files::give(plan, record, &options, Some((&bridge, address)))?;
+    let resolver = within(&namespace, || Resolver::listen(&bridge, options.dns()))?;
+    publish::publish(record, options.ports(), (&bridge, address), resolver)
+}
+
+/// Lays a cable to the bridge of this network. Until it's there, nobody takes the bridge away.
+fn plug_in(host: &Netlink, network: &str, id: &str, namespace: &File) -> Result<(Bridge, u32)> {
+    let _held = network::hold()?;
+    let bridge =
+        if network == bridge::DEFAULT { bridge::ensure(host)? } else { bridge::named(host, network)? };
+    way_out::open(&bridge)?;
+    let number = lay(host, &bridge, id, namespace)?;
+    Ok((bridge, number))
 }
 
 /// Lays a cable, and returns its number, which is the container's address. Who has an address? The kernel knows, for there is
 /// never more than one interface of a name: if it is taken, it's the next one's turn.
-fn lay(host: &Netlink, bridge: &Link, id: &str, namespace: &File) -> Result<u8> {
-    for number in addresses::numbers(id) {
-        let (name, mac) = (addresses::cable(number), addresses::mac(addresses::address(number)));
+fn lay(host: &Netlink, bridge: &Bridge, id: &str, namespace: &File) -> Result<u32> {
+    for number in bridge.subnet.numbers(id) {
+        let (name, mac) =
+            (addresses::cable(&bridge.name, number), addresses::mac(bridge.subnet.address(number)));
         match links::add_cable(host, &name, bridge.index, (INSIDE, mac, namespace.as_fd())) {
             Ok(()) => return Ok(number),
             Err(Errno::EEXIST) => {}
             Err(errno) => return Err(errno).with_context(|| format!("laying the cable {name}")),
         }
     }
-    bail!("all addresses of the network of {BRIDGE} are taken")
+    bail!("all addresses of the network of {} are taken", bridge.name)
 }
 
-/// The number of the cable of the container that this process is in. `None` if it has none, or not any more.
-pub fn number_of(process: Pid) -> Result<Option<u8>> {
-    let Some(namespace) = open_namespace(&process.to_string())? else { return Ok(None) };
-    let container = within(&namespace, || Netlink::open(NetlinkRoute))?;
-    let Some(end) = links::look(&container, INSIDE)? else { return Ok(None) };
-    let name = links::name_of(&Netlink::open(NetlinkRoute)?, end.other)?;
-    Ok(name.and_then(|name| addresses::number_of(&name)))
+/// Where the container of this record is: on which network, and at the end of which cable. `None` if it's nowhere.
+pub fn place_of(record: &Record) -> Result<Option<(Bridge, Neighbour)>> {
+    let options = NetworkOptions::of(record)?;
+    let Network::Named(network) = options.network() else { return Ok(None) };
+    let Some(bridge) = bridge::find(&Netlink::open(NetlinkRoute)?, network)? else { return Ok(None) };
+    let own = neighbours::all(&bridge)?.into_iter().find(|one| one.id == record.id());
+    Ok(own.map(|own| (bridge, own)))
 }
 
 /// The network namespace of a process: its number, or `self`. `None` of one that has ended.

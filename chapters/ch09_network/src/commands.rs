@@ -1,6 +1,7 @@
 //! The commands that this chapter tells anew, and its own.
 
 pub mod inspect;
+pub mod network;
 pub mod port;
 pub mod rename;
 pub mod run;

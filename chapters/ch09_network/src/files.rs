@@ -13,13 +13,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use ch07_lifecycle::asked::Plan;
-use ch07_lifecycle::lowers::GIVEN;
+use ch07_lifecycle::lowers::{self, GIVEN};
 use ch07_lifecycle::record::Record;
 use ch08_images::whiteout::seen;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use crate::bridge::Bridge;
 use crate::network::Network;
 use crate::options::NetworkOptions;
 use crate::resolver::ADDRESS;
@@ -32,9 +33,12 @@ const FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
 const LOCALHOST: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
                          ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
 
-/// Writes them, for a container that is about to start, and has this address if it has one.
-pub fn give(plan: &Plan, record: &Record, options: &NetworkOptions, address: Option<Ipv4Addr>) -> Result<()> {
-    let of_image = seen(&plan.lowers, OsStr::new("etc"))?;
+/// Where a container is: on this network, with this address.
+pub type Place<'a> = (&'a Bridge, Ipv4Addr);
+
+/// Writes them, for a container that is about to start, and is there if it has a network.
+pub fn give(plan: &Plan, record: &Record, options: &NetworkOptions, place: Option<Place<'_>>) -> Result<()> {
+    let of_image = seen(&lowers::told(record)?, OsStr::new("etc"))?; // without what we gave it last time
     let looks = of_image.first().map(|etc| etc.symlink_metadata()).transpose().context("looking at /etc")?;
     if looks.as_ref().is_some_and(|etc| !etc.is_dir()) {
         return Ok(()); // where that leads, only the image's maker knows
@@ -43,7 +47,7 @@ pub fn give(plan: &Plan, record: &Record, options: &NetworkOptions, address: Opt
     forget_changes(record)?;
     fs::create_dir_all(&etc).with_context(|| format!("making {}", etc.display()))?;
     let hostname = [plan.hostname().as_bytes(), b"\n"].concat();
-    let texts = [Some(hosts(plan, options, address)?), Some(hostname), resolv_conf(options)?];
+    let texts = [Some(hosts(plan, options, place)?), Some(hostname), resolv_conf(options)?];
     for (name, text) in FILES.iter().zip(texts) {
         text.map_or(Ok(()), |text| write(&etc.join(name), &text))?;
     }
@@ -82,13 +86,14 @@ fn write(path: &Path, text: &[u8]) -> Result<()> {
 }
 
 /// Names with an address that is known without asking anybody.
-fn hosts(plan: &Plan, options: &NetworkOptions, address: Option<Ipv4Addr>) -> Result<Vec<u8>> {
-    let of_host = if options.network() == Network::Host { of_host("/etc/hosts")? } else { None };
+fn hosts(plan: &Plan, options: &NetworkOptions, place: Option<Place<'_>>) -> Result<Vec<u8>> {
+    let of_host = if *options.network() == Network::Host { of_host("/etc/hosts")? } else { None };
     let mut text = of_host.unwrap_or_else(|| LOCALHOST.to_string());
+    let gateway = place.map_or(Ipv4Addr::LOCALHOST, |(bridge, _)| bridge.subnet.gateway);
     for host in options.hosts() {
-        text.push_str(&format!("{}\t{}\n", host.address(), host.name));
+        text.push_str(&format!("{}\t{}\n", host.address(gateway), host.name));
     }
-    if let Some(address) = address {
+    if let Some((_, address)) = place {
         text.push_str(&format!("{address}\t{}\n", plan.hostname().display()));
     }
     Ok(text.into_bytes())
@@ -97,11 +102,11 @@ fn hosts(plan: &Plan, options: &NetworkOptions, address: Option<Ipv4Addr>) -> Re
 /// Who is to be asked. `None` if the host has no such file.
 fn resolv_conf(options: &NetworkOptions) -> Result<Option<Vec<u8>>> {
     let of_host = of_host(RESOLV_CONF)?;
-    if options.network() == Network::Bridge {
+    if matches!(options.network(), Network::Named(_)) {
         let text = of_host.unwrap_or_default();
         let search = text.lines().filter(|line| line.starts_with("search") || line.starts_with("domain"));
         let search: String = search.map(|line| format!("{line}\n")).collect();
-        // A name without a dot is asked for as it is, too: containers have such names.
+        // A name without a dot is asked for as it is before anything is put behind it: containers have such names.
         return Ok(Some(format!("nameserver {ADDRESS}\n{search}options ndots:0\n").into_bytes()));
     }
     let given: String = options.dns().iter().map(|server| format!("nameserver {server}\n")).collect();

@@ -1,10 +1,9 @@
 //! What `--add-host` and `--network-alias` say, in Docker's words.
 
 use std::fmt::{self, Display, Formatter};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
-use crate::addresses::GATEWAY;
 use crate::neighbours::LONGEST_LABEL;
 
 /// A name that one container is to know, and its address.
@@ -47,9 +46,9 @@ impl Display for Host {
 }
 
 impl Host {
-    /// The address.
-    pub fn address(&self) -> IpAddr {
-        self.address.unwrap_or(GATEWAY.into())
+    /// The address, where this is the host's.
+    pub fn address(&self, host: Ipv4Addr) -> IpAddr {
+        self.address.unwrap_or(host.into())
     }
 }
 
@@ -79,7 +78,11 @@ mod tests {
             ("host.docker.internal:host-gateway", "host.docker.internal", "172.30.0.1"),
         ] {
             let host: Host = text.parse().unwrap();
-            assert_eq!((host.name.as_str(), host.address().to_string().as_str()), (name, address), "{text}");
+            assert_eq!(
+                (host.name.as_str(), host.address([172, 30, 0, 1].into()).to_string().as_str()),
+                (name, address),
+                "{text}"
+            );
             assert_eq!(host.to_string().parse(), Ok(host), "{text}");
         }
         for text in ["", "db", "db:", ":10.1.2.3", "a b:10.1.2.3", "a\nb:10.1.2.3", "db:host", "db:10.1.2"] {

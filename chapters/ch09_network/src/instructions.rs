@@ -71,6 +71,17 @@ pub fn is_for_host() -> [Instruction; 2] {
     [Instruction("fib", look_up), compare(NFT_CMP_EQ, &local)]
 }
 
+/// `ip daddr !=`: it is for an address that begins otherwise.
+pub fn is_not_for(address: &[u8]) -> [Instruction; 2] {
+    let [load, _] = is_for(address);
+    [load, compare(NFT_CMP_NEQ, address)]
+}
+
+/// `iifname`: it comes in by this interface.
+pub fn in_by(interface: &str) -> [Instruction; 2] {
+    [meta(NFT_META_IIFNAME), compare(NFT_CMP_EQ, &padded(interface))]
+}
+
 /// `iifname !=`: it comes in by another interface.
 pub fn not_in_by(interface: &str) -> [Instruction; 2] {
     [meta(NFT_META_IIFNAME), compare(NFT_CMP_NEQ, &padded(interface))]

@@ -10,9 +10,9 @@ use log::debug;
 use nix::errno::Errno;
 use nix::libc::{
     AF_INET, IFA_LOCAL, IFF_UP, IFLA_ADDRESS, IFLA_EXT_MASK, IFLA_IFALIAS, IFLA_IFNAME, IFLA_INFO_DATA,
-    IFLA_INFO_KIND, IFLA_LINK, IFLA_LINKINFO, IFLA_MASTER, IFLA_NET_NS_FD, NLM_F_CREATE, NLM_F_DUMP,
-    NLM_F_EXCL, NLM_F_REPLACE, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN, RTA_DST, RTA_GATEWAY, RTA_OIF, RTM_GETLINK,
-    RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, RTN_UNICAST, RTPROT_STATIC,
+    IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, IFLA_NET_NS_FD, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL,
+    NLM_F_REPLACE, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN, RTA_DST, RTA_GATEWAY, RTA_OIF, RTM_DELLINK, RTM_GETADDR,
+    RTM_GETLINK, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, RTN_UNICAST, RTPROT_STATIC,
 };
 
 use crate::netlink::{Netlink, Request, attribute};
@@ -29,8 +29,6 @@ pub struct Link {
     pub kind: String,
     /// Its hardware address.
     pub mac: Vec<u8>,
-    /// Of a cable's end, the number that the other end has in its own namespace.
-    pub other: u32,
 }
 
 /// As everybody writes it: `02:42:ac:1e:00:01`.
@@ -54,29 +52,26 @@ pub fn look(kernel: &Netlink, name: &str) -> Result<Option<Link>> {
         Err(Errno::ENODEV) => return Ok(None),
         found => found.with_context(|| format!("looking at the interface {name}"))?,
     };
-    let parts = found.split_at_checked(interface(0, 0).len());
-    let parts = parts.and_then(|(fixed, rest)| Some((fixed.get(4..8)?.first_chunk()?, rest)));
-    let (index, attributes) = parts.with_context(|| format!("the kernel says nothing of {name}"))?;
-    let kind = attribute(attributes, IFLA_LINKINFO).and_then(|info| attribute(info, IFLA_INFO_KIND));
-    Ok(Some(Link {
-        index: u32::from_ne_bytes(*index),
-        kind: String::from_utf8_lossy(kind.unwrap_or_default()).trim_end_matches('\0').to_string(),
-        mac: attribute(attributes, IFLA_ADDRESS).unwrap_or_default().to_vec(),
-        other: attribute(attributes, IFLA_LINK)
-            .and_then(<[u8]>::first_chunk)
-            .map_or(0, |n| u32::from_ne_bytes(*n)),
-    }))
+    let (link, _) = parse(&found).with_context(|| format!("the kernel says nothing of {name}"))?;
+    Ok(Some(link))
 }
 
-/// The name of the interface that has this number. `None` if none has.
-pub fn name_of(kernel: &Netlink, index: u32) -> Result<Option<String>> {
-    let fixed = interface(index, 0);
-    let found = match kernel.look_up(Request::new(RTM_GETLINK, 0, &fixed)) {
-        Err(Errno::ENODEV | Errno::EINVAL) => return Ok(None), // number 0 is no number
-        found => found.with_context(|| format!("looking at the interface number {index}"))?,
+/// Understands what the kernel says of an interface. Returns the attributes as well.
+fn parse(bytes: &[u8]) -> Option<(Link, &[u8])> {
+    let (fixed, attributes) = bytes.split_at_checked(interface(0, 0).len())?;
+    let info = attribute(attributes, IFLA_LINKINFO).unwrap_or_default();
+    let link = Link {
+        index: u32::from_ne_bytes(*fixed.get(4..8)?.first_chunk()?),
+        kind: text(info, IFLA_INFO_KIND),
+        mac: attribute(attributes, IFLA_ADDRESS).unwrap_or_default().to_vec(),
     };
-    let name = attribute(found.get(fixed.len()..).unwrap_or_default(), IFLA_IFNAME).unwrap_or_default();
-    Ok(Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_string()))
+    Some((link, attributes))
+}
+
+/// An attribute that is a text.
+fn text(attributes: &[u8], number: u16) -> String {
+    let text = attribute(attributes, number).unwrap_or_default();
+    String::from_utf8_lossy(text).trim_end_matches('\0').to_string()
 }
 
 /// `ip link add NAME address MAC type bridge`
@@ -115,32 +110,61 @@ pub fn add_cable(
     kernel.change(request)
 }
 
-/// `ip link set NAME alias TEXT`: a text that the kernel keeps with the interface, for whoever wants to know.
-pub fn set_alias(kernel: &Netlink, name: &str, text: &str) -> Result<()> {
-    debug!("ip link set {name} alias {text:?}");
-    let request = Request::new(RTM_NEWLINK, 0, &interface(0, 0))
-        .with_text(IFLA_IFNAME, name)
-        .with(IFLA_IFALIAS, text.as_bytes());
-    kernel.change(request).with_context(|| format!("giving the interface {name} an alias"))
+/// `ip link set LINK alias TEXT`: a text that the kernel keeps with the interface, for whoever wants to know. No error if it has
+/// gone.
+pub fn set_alias(kernel: &Netlink, index: u32, text: &str) -> Result<()> {
+    debug!("ip link set {index} alias {text:?}");
+    let request = Request::new(RTM_NEWLINK, 0, &interface(index, 0)).with(IFLA_IFALIAS, text.as_bytes());
+    match kernel.change(request) {
+        Err(Errno::ENODEV) => Ok(()),
+        set => set.with_context(|| format!("giving the interface number {index} an alias")),
+    }
 }
 
 /// `ip link show master BRIDGE`: of each cable the number, the name and the alias.
 pub fn plugged_in(kernel: &Netlink, bridge: u32) -> Result<Vec<(u32, String, String)>> {
-    let fixed = interface(0, 0);
-    let request = Request::new(RTM_GETLINK, NLM_F_DUMP, &fixed)
+    let request = Request::new(RTM_GETLINK, NLM_F_DUMP, &interface(0, 0))
         .with(IFLA_EXT_MASK, &WITHOUT_STATISTICS.to_ne_bytes())
         .with(IFLA_MASTER, &bridge.to_ne_bytes());
     let found = kernel.look_up_all(request).context("listing what is plugged into the bridge")?;
-    let known = found.iter().filter_map(|link| {
-        let (begin, attributes) = link.split_at_checked(fixed.len())?;
-        let text = |number| {
-            let text = attribute(attributes, number).unwrap_or_default();
-            String::from_utf8_lossy(text).trim_end_matches('\0').to_string()
-        };
-        let index = u32::from_ne_bytes(*begin.get(4..8)?.first_chunk()?);
-        Some((index, text(IFLA_IFNAME), text(IFLA_IFALIAS)))
+    let known = found.iter().filter_map(|bytes| {
+        let (link, attributes) = parse(bytes)?;
+        Some((link.index, text(attributes, IFLA_IFNAME), text(attributes, IFLA_IFALIAS)))
     });
     Ok(known.collect())
+}
+
+/// `ip link show type bridge`: each with its name and its alias.
+pub fn bridges(kernel: &Netlink) -> Result<Vec<(String, Link, String)>> {
+    let request = Request::new(RTM_GETLINK, NLM_F_DUMP, &interface(0, 0))
+        .with(IFLA_EXT_MASK, &WITHOUT_STATISTICS.to_ne_bytes())
+        .with_nested(IFLA_LINKINFO, |info| info.with_text(IFLA_INFO_KIND, "bridge"));
+    let found = kernel.look_up_all(request).context("listing bridges")?;
+    let bridges = found.iter().filter_map(|bytes| {
+        let (link, attributes) = parse(bytes)?;
+        Some((text(attributes, IFLA_IFNAME), link, text(attributes, IFLA_IFALIAS)))
+    });
+    Ok(bridges.collect())
+}
+
+/// `ip -4 address show`: of each address the number of its interface, and how many of its bits are the network's.
+pub fn addresses(kernel: &Netlink) -> Result<Vec<(u32, Ipv4Addr, u8)>> {
+    let fixed = [AF_INET as u8, 0, 0, 0, 0, 0, 0, 0]; // struct ifaddrmsg
+    let request = Request::new(RTM_GETADDR, NLM_F_DUMP, &fixed);
+    let found = kernel.look_up_all(request).context("listing addresses")?;
+    let addresses = found.iter().filter_map(|bytes| {
+        let (begin, attributes) = bytes.split_at_checked(fixed.len())?;
+        let address: [u8; 4] = *attribute(attributes, IFA_LOCAL)?.first_chunk()?;
+        Some((u32::from_ne_bytes(*begin.last_chunk()?), address.into(), begin[1]))
+    });
+    Ok(addresses.collect())
+}
+
+/// `ip link delete NAME`
+pub fn delete(kernel: &Netlink, name: &str) -> Result<()> {
+    debug!("ip link delete {name}");
+    let request = Request::new(RTM_DELLINK, 0, &interface(0, 0)).with_text(IFLA_IFNAME, name);
+    kernel.change(request).with_context(|| format!("taking away the interface {name}"))
 }
 
 /// `RTEXT_FILTER_SKIP_STATS`: how many packets went over it is most of what there is to tell.

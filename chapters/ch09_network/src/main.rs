@@ -1,4 +1,4 @@
-//! Chapter 9: a network. This is chapter 8's table of contents, with four commands told anew, and one more.
+//! Chapter 9: a network. This is chapter 8's table of contents, with four commands told anew, and two more.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use ch07_lifecycle::commands::{
     attach, completion, cp, exec, kill, logs, of_existing, pause, ps, rm, stats, stop, top, unpause, wait,
 };
 use ch08_images::commands::OfImages;
-use ch09_network::commands::{inspect, port, rename, run, start};
+use ch09_network::commands::{inspect, network, port, rename, run, start};
 use clap::{CommandFactory, Parser};
 
 #[derive(Parser)]
@@ -38,6 +38,8 @@ enum Cli {
     Ps(ps::Args),
     /// Tell all that is known of containers and images, as JSON
     Inspect(inspect::Args),
+    /// Make, list and take away networks
+    Network(network::Args),
     /// List the ports of the host that lead to a container's
     Port(port::Args),
     /// List the processes of a container
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         Cli::Rm(args) => of_existing(rm::rm(&args)),
         Cli::Ps(args) => of_existing(ps::ps(&args)),
         Cli::Inspect(args) => of_existing(inspect::inspect(&args)),
+        Cli::Network(args) => of_existing(network::network(&args)),
         Cli::Port(args) => of_existing(port::port(&args)),
         Cli::Top(args) => of_existing(top::top(&args)),
         Cli::Stats(args) => of_existing(stats::stats(&args)),

@@ -1,7 +1,7 @@
 //! Who is on the network, and by which names: rtnetlink(7).
 //!
 //! There's no list of them. Each cable carries its container's names: the kernel keeps a text with an interface, its alias, and
-//! forgets it when the cable goes. So a name is nobody's as soon as its container has ended, by whatever death.
+//! forgets it when the cable goes. So a name is nobody's a moment after its container has ended, by whatever death.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -11,7 +11,8 @@ use anyhow::Result;
 use ch07_lifecycle::record::Record;
 use nix::sys::socket::SockProtocol::NetlinkRoute;
 
-use crate::addresses::{self, BRIDGE};
+use crate::addresses;
+use crate::bridge::Bridge;
 use crate::links;
 use crate::netlink::Netlink;
 
@@ -20,8 +21,12 @@ use crate::netlink::Netlink;
 pub struct Neighbour {
     /// Its address.
     pub address: Ipv4Addr,
-    id: String,
-    name: Option<String>,
+    /// The number of its cable.
+    pub cable: u32,
+    /// Its id.
+    pub id: String,
+    /// The name that it has, if it has one.
+    pub name: Option<String>,
     aliases: Vec<String>,
 }
 
@@ -34,30 +39,41 @@ pub const LONGEST_LABEL: usize = 63;
 /// So long the aliases may be, with a space before each: what the kernel keeps, less an id and a name.
 pub const LONGEST_ALIASES: usize = 255 - 12 - 1 - LONGEST_LABEL;
 
-/// The text for a container's cable: its id, its name, its aliases.
-pub fn text(record: &Record, aliases: &[String]) -> Result<String> {
+/// Labels the cable of this number: it's this container's.
+pub fn label(record: &Record, aliases: &[String], cable: u32) -> Result<()> {
+    let host = Netlink::open(NetlinkRoute)?;
+    loop {
+        let label = text(record, aliases)?;
+        links::set_alias(&host, cable, &label)?;
+        // Somebody may just have given it another name, and written his label first.
+        if text(record, aliases)? == label {
+            return Ok(());
+        }
+    }
+}
+
+/// What the label says: the container's id, its name, its aliases. Longer names aren't found, for nobody can ask for them.
+fn text(record: &Record, aliases: &[String]) -> Result<String> {
     let name = record.read("name")?.filter(|name| name.len() <= LONGEST_LABEL);
     let own = [record.id().to_string(), name.unwrap_or_else(|| NAMELESS.to_string())];
     Ok([&own, aliases].concat().join(" "))
 }
 
 /// Understands such a text.
-fn parse(address: Ipv4Addr, text: &str) -> Option<Neighbour> {
+fn parse(cable: u32, address: Ipv4Addr, text: &str) -> Option<Neighbour> {
     let mut words = text.split(' ').map(str::to_string);
     let (id, name) = (words.next()?, words.next()?);
     let name = Some(name).filter(|name| name != NAMELESS);
-    Some(Neighbour { address, id, name, aliases: words.collect() })
+    Some(Neighbour { cable, address, id, name, aliases: words.collect() })
 }
 
 /// All that are on the network at this moment, the newest first.
-pub fn all() -> Result<Vec<Neighbour>> {
-    let host = Netlink::open(NetlinkRoute)?;
-    let Some(bridge) = links::look(&host, BRIDGE)? else { return Ok(Vec::new()) };
-    let mut cables = links::plugged_in(&host, bridge.index)?;
+pub fn all(bridge: &Bridge) -> Result<Vec<Neighbour>> {
+    let mut cables = links::plugged_in(&Netlink::open(NetlinkRoute)?, bridge.index)?;
     cables.sort_by_key(|(index, ..)| Reverse(*index)); // each interface gets a higher number than the last one
-    let known = cables.iter().filter_map(|(_, cable, text)| {
-        let address = addresses::address(addresses::number_of(cable)?);
-        parse(address, text)
+    let known = cables.iter().filter_map(|(index, cable, text)| {
+        let number = addresses::number_of(&bridge.name, cable)?;
+        parse(*index, bridge.subnet.address(number), text)
     });
     // One that has been started again may have its last cable for another moment.
     let mut seen = BTreeSet::new();
@@ -85,7 +101,7 @@ mod tests {
     use super::*;
 
     fn on(number: u8, text: &str) -> Neighbour {
-        parse(addresses::address(number), text).unwrap()
+        parse(0, [172, 30, 0, number].into(), text).unwrap()
     }
 
     #[test]
@@ -99,7 +115,7 @@ mod tests {
         assert_eq!(numbers("db2"), [4]);
         assert_eq!(numbers("-"), [0; 0]);
         assert_eq!(numbers(""), [0; 0]);
-        let names = [9, 4, 5].map(|number| name_of(&all, addresses::address(number)));
+        let names = [9, 4, 5].map(|number| name_of(&all, [172, 30, 0, number].into()));
         assert_eq!(names, [Some("web"), Some("cccccccccccc"), None]);
     }
 }

@@ -8,7 +8,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::libc::{NLA_F_NESTED, NLA_TYPE_MASK, NLM_F_ACK, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR};
+use nix::libc::{
+    NLA_F_NESTED, NLA_TYPE_MASK, NLM_F_ACK, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
 /// Length, kind, flags, a sequence number, and who asks.
@@ -120,15 +122,30 @@ impl Netlink {
 
     /// Asks for all things of a kind. Returns what comes behind the header of each.
     pub fn look_up_all(&self, request: Request) -> Result<Vec<Vec<u8>>, Errno> {
-        self.send(&request.finish())?;
-        let mut found = Vec::new();
+        let bytes = request.finish();
+        let mut tries = 0;
+        loop {
+            self.send(&bytes)?;
+            let (found, is_whole) = self.receive_all()?;
+            tries += 1;
+            if is_whole || tries == 5 {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// All messages up to the one that says it's all, and whether they are: where things come and go while the kernel tells of
+    /// them, one may be missing.
+    fn receive_all(&self) -> Result<(Vec<Vec<u8>>, bool), Errno> {
+        let (mut found, mut is_whole) = (Vec::new(), true);
         loop {
             // Several at once, as many as fit.
             let all = self.receive_bytes()?;
             let mut rest = &all[..];
             while let Some((message, behind)) = first_message(rest) {
+                is_whole &= u16::from_ne_bytes([message[6], message[7]]) & NLM_F_DUMP_INTR as u16 == 0;
                 match kind_of(message) {
-                    NLMSG_DONE => return Ok(found),
+                    NLMSG_DONE => return Ok((found, is_whole)),
                     NLMSG_ERROR => return Err(error_in(message).err().unwrap_or(Errno::EBADMSG)),
                     _ => found.push(message[HEADER..].to_vec()),
                 }

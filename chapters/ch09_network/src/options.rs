@@ -10,6 +10,7 @@ use ch07_lifecycle::record::Record;
 use ch08_images::translation;
 use clap::Parser;
 
+use crate::bridge;
 use crate::hosts::{self, Host};
 use crate::neighbours::LONGEST_ALIASES;
 use crate::network::Network;
@@ -18,8 +19,8 @@ use crate::ports::Port;
 /// Those that this chapter adds.
 #[derive(Debug, Clone, clap::Args)]
 pub struct NetworkOptions {
-    /// The network that the container is on
-    #[arg(long, visible_alias = "net", value_name = "bridge|none|host", default_value = "bridge")]
+    /// The network that the container is on: bridge, or one of network create
+    #[arg(long, visible_alias = "net", value_name = "NAME|none|host", default_value = bridge::DEFAULT)]
     network: Network,
     /// Have a port of the host lead to one of the container; may be given again
     #[arg(short, long, value_name = "[IP:][HOST-PORT:]PORT")]
@@ -57,16 +58,20 @@ struct Again {
 impl NetworkOptions {
     /// What the container of this record was asked for. One from before this chapter is on no network.
     pub fn of(record: &Record) -> Result<NetworkOptions> {
-        let words = record.read_bytes(FACT)?.unwrap_or_else(|| b"--network=none".to_vec());
-        let words = facts::split(&words).into_iter().map(OsStr::from_bytes);
+        let fact = record.read_bytes(FACT)?;
+        let words = fact.as_deref().map_or(vec![&b"--network=none"[..]], facts::split);
+        // Without this word it would be on the bridge.
+        let says_which = words.first().is_some_and(|word| word.starts_with(b"--network="));
+        ensure!(says_which, "the fact {FACT:?} of container {} says no network", record.id());
+        let words = words.into_iter().map(OsStr::from_bytes);
         let again = Again::try_parse_from([OsStr::new("run")].into_iter().chain(words));
         let understood = again.with_context(|| format!("the fact {FACT:?} of container {}", record.id()));
         Ok(understood?.options)
     }
 
     /// The network that was asked for.
-    pub fn network(&self) -> Network {
-        self.network
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     /// The ports that are to be published.
@@ -91,7 +96,7 @@ impl NetworkOptions {
 
     /// Fails if they contradict each other.
     pub fn ensure_sound(&self) -> Result<()> {
-        let (has_address, name) = (self.network == Network::Bridge, self.network.name());
+        let (has_address, name) = (matches!(self.network, Network::Named(_)), self.network.name());
         ensure!(
             has_address || self.publish.is_empty(),
             "--publish: a container on the network {name} has no port of its own to lead to"

@@ -22,8 +22,8 @@ pub fn again(record: &Record, plan: Plan) -> Result<Plan> {
     Ok(on(NetworkOptions::of(record)?.network(), plan))
 }
 
-fn on(network: Network, plan: Plan) -> Plan {
+fn on(network: &Network, plan: Plan) -> Plan {
     let mut namespaces = namespaces::OWN;
-    namespaces.set(CloneFlags::CLONE_NEWNET, network != Network::Host);
+    namespaces.set(CloneFlags::CLONE_NEWNET, *network != Network::Host);
     Plan { namespaces, before_start: cable::connect, ..plan }
 }

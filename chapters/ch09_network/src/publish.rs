@@ -1,12 +1,12 @@
 //! Ports of the host that lead into a container: a process for whoever is on the host, and rules for the rest.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use ch07_lifecycle::record::Record;
 
-use crate::addresses::BRIDGE;
+use crate::files::Place;
 use crate::ports::Port;
 use crate::resolver::Resolver;
 use crate::rules::{self, Redirection};
@@ -20,7 +20,7 @@ pub const PUBLISHED: &str = "published";
 pub fn publish(
     record: &Record,
     ports: &[Port],
-    container: Ipv4Addr,
+    (bridge, container): Place<'_>,
     resolver: Resolver,
 ) -> Result<Vec<OwnedFd>> {
     let (mut doors, mut redirections, mut shown) = (Vec::new(), Vec::new(), String::new());
@@ -38,8 +38,8 @@ pub fn publish(
         resolver.serve()?;
         doors.into_iter().try_for_each(proxy::serve)
     })?;
-    let name = format!("{BRIDGE}-{}", record.id());
-    let table = rules::redirect(&name, BRIDGE, container, &redirections)?;
+    let name = format!("{}-{}", bridge.name, record.id());
+    let table = rules::redirect(&name, &bridge.name, container, &redirections)?;
     if !shown.is_empty() {
         record.write(PUBLISHED, shown.trim_end())?;
     }

@@ -1,6 +1,6 @@
 //! The name server of one container: udp(7), tcp(7), network_namespaces(7).
 //!
-//! A socket stays in the network namespace that it was made in. This one's are the container's, where nobody else can ask or
+//! A socket stays in the network namespace that it was made in. These are made in the container's, where nobody else can ask or
 //! answer; the process that has them is the host's, and asks the host's name servers.
 
 use std::io;
@@ -15,6 +15,7 @@ use anyhow::{Context, Result};
 use log::debug;
 
 use crate::answers::{self, Reply};
+use crate::bridge::Bridge;
 use crate::upstream::{self, LONGEST};
 
 /// Where it is, in the container. All of 127.0.0.0/8 is the container's own, and this is where Docker's is.
@@ -28,19 +29,26 @@ const LONGEST_BY_UDP: usize = 512;
 pub struct Resolver {
     udp: UdpSocket,
     tcp: TcpListener,
-    /// Who is asked for the rest, if it's not the host's name servers.
+    knows: Knows,
+}
+
+/// Who is known, and who is asked for the rest.
+#[derive(Debug, Clone)]
+struct Knows {
+    bridge: Bridge,
+    /// If it's not the host's name servers.
     others: Vec<IpAddr>,
 }
 
 impl Resolver {
     /// Makes the sockets. Call it in the container's network namespace, where `lo` is up.
-    pub fn listen(others: &[IpAddr]) -> Result<Resolver> {
+    pub fn listen(bridge: &Bridge, others: &[IpAddr]) -> Result<Resolver> {
         debug!("bind: {ADDRESS}, port 53, UDP and TCP");
         let listening = || format!("listening at {ADDRESS}, port 53");
         Ok(Resolver {
             udp: UdpSocket::bind((ADDRESS, 53)).with_context(listening)?,
             tcp: TcpListener::bind((ADDRESS, 53)).with_context(listening)?,
-            others: others.to_vec(),
+            knows: Knows { bridge: bridge.clone(), others: others.to_vec() },
         })
     }
 
@@ -51,17 +59,17 @@ impl Resolver {
 
     /// Starts the threads that serve.
     pub fn serve(self) -> Result<()> {
-        let (udp, tcp, others) = (Arc::new(self.udp), self.tcp, Arc::new(self.others));
-        let the_same = Arc::clone(&others);
+        let (udp, tcp, knows) = (Arc::new(self.udp), self.tcp, Arc::new(self.knows));
+        let the_same = Arc::clone(&knows);
         let starting = "starting a thread";
-        thread::Builder::new().spawn(move || serve_by_udp(&udp, &others)).context(starting)?;
+        thread::Builder::new().spawn(move || serve_by_udp(&udp, &knows)).context(starting)?;
         thread::Builder::new().spawn(move || serve_by_tcp(&tcp, &the_same)).context(starting)?;
         Ok(())
     }
 }
 
 /// What we know is answered here. For the rest there's a thread for each question: somebody slow keeps nobody waiting.
-fn serve_by_udp(socket: &Arc<UdpSocket>, others: &Arc<Vec<IpAddr>>) {
+fn serve_by_udp(socket: &Arc<UdpSocket>, knows: &Arc<Knows>) {
     static PLACES: Places = Places::new(100);
     let mut packet = [0; LONGEST];
     loop {
@@ -70,13 +78,13 @@ fn serve_by_udp(socket: &Arc<UdpSocket>, others: &Arc<Vec<IpAddr>>) {
             continue;
         };
         let question = &packet[..length];
-        match answers::answer(question, LONGEST_BY_UDP) {
+        match answers::answer(question, LONGEST_BY_UDP, &knows.bridge) {
             // Who isn't reached any more has gone, or asks again.
             Reply::Ours(answer) => drop(socket.send_to(&answer, client)),
             Reply::Others => {
-                let (socket, others, question) = (Arc::clone(socket), Arc::clone(others), question.to_vec());
+                let (socket, knows, question) = (Arc::clone(socket), Arc::clone(knows), question.to_vec());
                 PLACES.take(move || {
-                    let answer = upstream::by_udp(&upstream::servers(&others), &question);
+                    let answer = upstream::by_udp(&upstream::servers(&knows.others), &question);
                     let answer = answer.unwrap_or_else(|| answers::failed(&question));
                     let _ = socket.send_to(&answer, client); // as above
                 });
@@ -86,13 +94,13 @@ fn serve_by_udp(socket: &Arc<UdpSocket>, others: &Arc<Vec<IpAddr>>) {
     }
 }
 
-fn serve_by_tcp(listener: &TcpListener, others: &Arc<Vec<IpAddr>>) {
+fn serve_by_tcp(listener: &TcpListener, knows: &Arc<Knows>) {
     static PLACES: Places = Places::new(100);
     loop {
         match listener.accept() {
             Ok((client, _)) => {
-                let others = Arc::clone(others);
-                PLACES.take(move || drop(talk(client, &others))); // it ends when the client has gone
+                let knows = Arc::clone(knows);
+                PLACES.take(move || drop(talk(client, &knows))); // it ends when the client has gone
             }
             Err(_) => thread::sleep(Duration::from_millis(100)),
         }
@@ -100,16 +108,16 @@ fn serve_by_tcp(listener: &TcpListener, others: &Arc<Vec<IpAddr>>) {
 }
 
 /// One question after the other.
-fn talk(mut client: TcpStream, others: &[IpAddr]) -> io::Result<()> {
+fn talk(mut client: TcpStream, knows: &Knows) -> io::Result<()> {
     const SILENCE: Option<Duration> = Some(Duration::from_secs(10));
     client.set_read_timeout(SILENCE)?;
     client.set_write_timeout(SILENCE)?;
     loop {
         let question = upstream::receive(&mut client)?;
-        let answer = match answers::answer(&question, LONGEST) {
+        let answer = match answers::answer(&question, LONGEST, &knows.bridge) {
             Reply::Ours(answer) => answer,
             Reply::Others => {
-                let answer = upstream::by_tcp(&upstream::servers(others), &question);
+                let answer = upstream::by_tcp(&upstream::servers(&knows.others), &question);
                 answer.unwrap_or_else(|| answers::failed(&question))
             }
             Reply::None => return Ok(()),
@@ -118,7 +126,7 @@ fn talk(mut client: TcpStream, others: &[IpAddr]) -> io::Result<()> {
     }
 }
 
-/// So many threads at once, and no more: a container that floods its name server waits for itself.
+/// So many threads at once, and no more: what a container that floods its name server asks beyond that, nobody answers.
 struct Places {
     taken: AtomicUsize,
     all: usize,

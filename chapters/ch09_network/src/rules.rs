@@ -8,14 +8,16 @@ use log::{debug, warn};
 use nix::errno::Errno;
 use nix::libc::{
     AF_INET, AF_UNSPEC, NF_INET_POST_ROUTING, NF_INET_PRE_ROUTING, NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC,
-    NF_IP_PRI_RAW, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE,
-    NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NFT_MSG_NEWTABLE, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL,
+    NF_IP_PRI_RAW, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES, NFT_MSG_DELTABLE,
+    NFT_MSG_GETTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NFT_MSG_NEWTABLE, NLM_F_APPEND, NLM_F_CREATE,
+    NLM_F_EXCL,
 };
 use nix::sys::socket::SockProtocol;
 
+use crate::bridge::Bridge;
 use crate::instructions::{
-    self, Instruction, comes_from, drop_it, is_for, is_for_host, is_for_port, masquerade, not_in_by,
-    not_out_by,
+    self, Instruction, comes_from, drop_it, in_by, is_for, is_for_host, is_for_port, is_not_for, masquerade,
+    not_in_by, not_out_by,
 };
 use crate::netlink::{Netlink, Request};
 
@@ -82,7 +84,7 @@ fn make(kernel: &Netlink, name: &str, flags: u32, chains: &[Chain]) -> Result<()
     kernel.change_all(mark(NFNL_MSG_BATCH_BEGIN), requests.collect(), mark(NFNL_MSG_BATCH_END))
 }
 
-/// The rules of the whole network, whose addresses begin with `network`:
+/// The rules of a whole network:
 ///
 /// ```text
 /// table ip BRIDGE {
@@ -98,36 +100,60 @@ fn make(kernel: &Netlink, name: &str, flags: u32, chains: &[Chain]) -> Result<()
 /// ```
 ///
 /// What leaves it gets the host's address. And whoever is outside and knows where the network is doesn't get in: who has leave
-/// to, by a published port, sends to the host. They stay when the container has ended, like the bridge whose name the table
-/// has. Returns whether it wasn't there.
-pub fn of_network(bridge: &str, network: &[u8]) -> Result<bool> {
+/// to, by a published port, sends to the host. The next network is outside, too. They stay when the container has ended, like
+/// the bridge whose name the table has.
+///
+/// Of an internal network nothing leaves: instead of the chain `out` there's one more rule in `shut`.
+///
+/// ```text
+///         iifname BRIDGE ip daddr != 172.30.0.0/24 drop
+/// ```
+///
+/// Returns whether it wasn't there.
+pub fn of_network(bridge: &Bridge) -> Result<bool> {
+    let (name, network) = (bridge.name.as_str(), &*bridge.subnet.bytes());
     let kernel = Netlink::open(SockProtocol::NetlinkNetFilter)?;
-    match kernel.look_up(about(NFT_MSG_GETTABLE, 0, bridge)) {
+    match kernel.look_up(about(NFT_MSG_GETTABLE, 0, name)) {
         Err(Errno::ENOENT) => {}
-        found => return found.map(|_| false).with_context(|| format!("looking for the table {bridge}")),
+        found => return found.map(|_| false).with_context(|| format!("looking for the table {name}")),
     }
-    let masquerade = comes_from(network).into_iter().chain(not_out_by(bridge)).chain(masquerade());
-    let comes_in = not_in_by(bridge).into_iter().chain(not_in_by("lo"));
-    let shut = comes_in.chain(is_for(network)).chain(drop_it());
-    let chains = [
-        Chain {
-            name: "out",
-            kind: "nat",
-            hook: NF_INET_POST_ROUTING,
-            priority: NF_IP_PRI_NAT_SRC,
-            rules: vec![masquerade.collect()],
-        },
-        Chain {
-            name: "shut",
-            kind: "filter",
-            hook: NF_INET_PRE_ROUTING,
-            priority: NF_IP_PRI_RAW, // before any address is changed
-            rules: vec![shut.collect()],
-        },
-    ];
-    match make(&kernel, bridge, 0, &chains) {
+    let masquerade = comes_from(network).into_iter().chain(not_out_by(name)).chain(masquerade());
+    let comes_in = not_in_by(name).into_iter().chain(not_in_by("lo")).chain(is_for(network)).chain(drop_it());
+    let leaves = in_by(name).into_iter().chain(is_not_for(network)).chain(drop_it());
+    let out = Chain {
+        name: "out",
+        kind: "nat",
+        hook: NF_INET_POST_ROUTING,
+        priority: NF_IP_PRI_NAT_SRC,
+        rules: vec![masquerade.collect()],
+    };
+    let mut shut = Chain {
+        name: "shut",
+        kind: "filter",
+        hook: NF_INET_PRE_ROUTING,
+        priority: NF_IP_PRI_RAW, // before any address is changed
+        rules: vec![comes_in.collect()],
+    };
+    let chains = if bridge.is_internal {
+        shut.rules.push(leaves.collect());
+        vec![shut]
+    } else {
+        vec![out, shut]
+    };
+    match make(&kernel, name, 0, &chains) {
         Err(Errno::EEXIST) => Ok(false), // somebody else has done it meanwhile
-        made => made.map(|()| true).with_context(|| format!("making the table {bridge} of nftables")),
+        made => made.map(|()| true).with_context(|| format!("making the table {name} of nftables")),
+    }
+}
+
+/// Takes a network's table away, if it's there.
+pub fn remove(name: &str) -> Result<()> {
+    debug!("nft delete table ip {name}");
+    let kernel = Netlink::open(SockProtocol::NetlinkNetFilter)?;
+    let request = vec![about(NFT_MSG_DELTABLE, 0, name)];
+    match kernel.change_all(mark(NFNL_MSG_BATCH_BEGIN), request, mark(NFNL_MSG_BATCH_END)) {
+        Err(Errno::ENOENT) => Ok(()),
+        removed => removed.with_context(|| format!("removing the table {name} of nftables")),
     }
 }
 

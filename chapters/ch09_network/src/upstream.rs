@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
+
+use nix::net::if_::if_nametoindex;
 
 /// How the host finds names, and a container too.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -16,27 +18,52 @@ pub const LONGEST: usize = 65_535;
 
 /// Who is asked: those that were `given`, or else the host's, as its file says now. Laptops move.
 pub fn servers(given: &[IpAddr]) -> Vec<SocketAddr> {
-    let of_host = || {
-        let text = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
-        let words = text.lines().map(str::split_whitespace);
-        let servers =
-            words.filter_map(|mut words| words.next().filter(|word| *word == "nameserver").and(words.next()));
-        let servers: Vec<IpAddr> = servers.filter_map(|server| server.parse().ok()).collect();
-        // Without any, it's the one on the host itself.
-        if servers.is_empty() { vec![Ipv4Addr::LOCALHOST.into()] } else { servers }
-    };
-    let servers = if given.is_empty() { of_host() } else { given.to_vec() };
-    servers.into_iter().map(|server| (server, 53).into()).collect()
+    if !given.is_empty() {
+        return given.iter().map(|server| (*server, 53).into()).collect();
+    }
+    let text = fs::read(RESOLV_CONF).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines = text.lines().filter_map(|line| line.strip_prefix("nameserver"));
+    let servers: Vec<_> = lines.filter_map(|line| server(line.split_whitespace().next()?)).collect();
+    // Without any, it's the one on the host itself.
+    if servers.is_empty() { vec![(Ipv4Addr::LOCALHOST, 53).into()] } else { servers }
+}
+
+/// An address, perhaps of one that is next door, by this interface: `fe80::1%wlan0`.
+fn server(text: &str) -> Option<SocketAddr> {
+    let (address, by) = text.split_once('%').unwrap_or((text, ""));
+    Some(match address.parse().ok()? {
+        IpAddr::V6(address) => SocketAddrV6::new(address, 53, 0, if_nametoindex(by).unwrap_or(0)).into(),
+        address => (address, 53).into(),
+    })
 }
 
 /// Asks one after the other. `None` if nobody answers.
 pub fn by_udp(servers: &[SocketAddr], question: &[u8]) -> Option<Vec<u8>> {
-    servers.iter().find_map(|server| ask_by_udp(*server, question).ok())
+    first_good(servers, |server| ask_by_udp(server, question))
 }
 
 /// The same, for an answer that may be long.
 pub fn by_tcp(servers: &[SocketAddr], question: &[u8]) -> Option<Vec<u8>> {
-    servers.iter().find_map(|server| ask_by_tcp(*server, question).ok())
+    first_good(servers, |server| ask_by_tcp(server, question))
+}
+
+/// Whoever says that he failed, or doesn't want to, has answered only if nobody else does.
+fn first_good(servers: &[SocketAddr], ask: impl Fn(SocketAddr) -> io::Result<Vec<u8>>) -> Option<Vec<u8>> {
+    const FAILED: [u8; 3] = [2, 4, 5];
+    let mut bad = None;
+    for answer in servers.iter().filter_map(|server| ask(*server).ok()) {
+        if !FAILED.contains(&(answer[3] & 0xf)) {
+            return Some(answer);
+        }
+        bad = bad.or(Some(answer));
+    }
+    bad
+}
+
+/// Whether a packet can be the answer to a question: it has a header, and the question's number.
+fn fits(packet: &[u8], question: &[u8]) -> bool {
+    packet.len() >= 12 && packet[..2] == question[..2]
 }
 
 /// The packets stay as they are, both of them: whoever asks may know more of them than we do.
@@ -56,7 +83,7 @@ fn ask_by_udp(server: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
         }
         socket.set_read_timeout(Some(left))?;
         let length = socket.recv(&mut packet)?;
-        if length >= 12 && packet[..2] == question[..2] {
+        if fits(&packet[..length], question) {
             packet.truncate(length);
             return Ok(packet);
         }
@@ -68,7 +95,8 @@ fn ask_by_tcp(server: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     send(&mut stream, question)?;
-    receive(&mut stream)
+    let answer = receive(&mut stream)?;
+    if fits(&answer, question) { Ok(answer) } else { Err(ErrorKind::InvalidData.into()) }
 }
 
 /// By TCP, a packet has its length before it.

@@ -5,20 +5,22 @@ use std::fs;
 use anyhow::{Context, Result};
 use log::{debug, info};
 
-use crate::addresses::{BRIDGE, GATEWAY};
+use crate::bridge::Bridge;
 use crate::rules;
 
 /// Whether the host hands on what is for others.
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
 /// Opens it, if it isn't open. It stays open when the container has ended.
-pub fn open() -> Result<()> {
-    // The network's own part of an address: three of its four bytes.
-    let [network @ .., _] = GATEWAY.octets();
+pub fn open(bridge: &Bridge) -> Result<()> {
+    let name = &bridge.name;
     // First the rules: without them packets would leave with an address that nobody outside has heard of, and come in from
     // everywhere.
-    if rules::of_network(BRIDGE, &network)? {
-        info!("made the table {BRIDGE} of nftables, which stays: nft delete table ip {BRIDGE} takes it away");
+    if rules::of_network(bridge)? {
+        info!("made the table {name} of nftables, which stays: nft delete table ip {name} takes it away");
+    }
+    if bridge.is_internal {
+        return Ok(());
     }
     let before = fs::read_to_string(FORWARD).with_context(|| format!("reading {FORWARD}"))?;
     if before.trim() == "0" {

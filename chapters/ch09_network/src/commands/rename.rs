@@ -3,13 +3,10 @@
 use anyhow::Result;
 use ch07_lifecycle::commands::rename;
 pub use ch07_lifecycle::commands::rename::Args;
-use ch07_lifecycle::process1::Process1;
 use ch07_lifecycle::record::Record;
-use nix::sys::socket::SockProtocol::NetlinkRoute;
 
-use crate::netlink::Netlink;
 use crate::options::NetworkOptions;
-use crate::{addresses, cable, links, neighbours};
+use crate::{cable, neighbours};
 
 /// All that `rename` does, in order.
 pub fn rename(args: &Args) -> Result<u8> {
@@ -18,8 +15,6 @@ pub fn rename(args: &Args) -> Result<u8> {
 
 /// Writes the new name on the container's cable, if it has one.
 fn tell_network(record: &Record) -> Result<()> {
-    let number = Process1::of(record)?.map(|process| cable::number_of(process.pid())).transpose()?.flatten();
-    let Some(number) = number else { return Ok(()) };
-    let text = neighbours::text(record, NetworkOptions::of(record)?.aliases())?;
-    links::set_alias(&Netlink::open(NetlinkRoute)?, &addresses::cable(number), &text)
+    let Some((_, own)) = cable::place_of(record)? else { return Ok(()) };
+    neighbours::label(record, NetworkOptions::of(record)?.aliases(), own.cable)
 }

@@ -22,6 +22,7 @@ pub struct Args {
 /// All that `run` does, in order.
 pub fn run(args: &Args) -> Result<u8> {
     args.network.ensure_sound()?; // what contradicts itself is said before anything is fetched
+    args.network.network().ensure_there()?;
     run::run_as(&args.others, without_ours, |plan| planning::new(&args.network, plan))
 }
 

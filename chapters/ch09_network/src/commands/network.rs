@@ -1,0 +1,198 @@
+//! `network`: networks are made, listed and taken away.
+
+use std::ffi::{OsStr, OsString};
+use std::net::Ipv4Addr;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use ch07_lifecycle::common::Common;
+use ch07_lifecycle::{output, several, table};
+use clap::Subcommand;
+use nix::sys::socket::SockProtocol::NetlinkRoute;
+use serde_json::{Value, json};
+
+use crate::addresses::{Subnet, mac};
+use crate::bridge::{self, Bridge};
+use crate::links;
+use crate::neighbours::{self, Neighbour};
+use crate::netlink::Netlink;
+use crate::{network, rules};
+
+/// What `network` is asked for.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Make a network
+    Create(Create),
+    /// List networks
+    #[command(visible_alias = "list")]
+    Ls {
+        /// Only the names
+        #[arg(short, long)]
+        quiet: bool,
+    },
+    /// Tell all that is known of networks, as JSON
+    Inspect {
+        /// Their names
+        #[arg(required = true)]
+        networks: Vec<OsString>,
+    },
+    /// Take networks away that no container is on
+    Rm {
+        /// Their names
+        #[arg(required = true)]
+        networks: Vec<OsString>,
+    },
+    /// Take all networks away that no container is on, but for the one that is always there
+    Prune,
+}
+
+#[derive(Debug, clap::Args)]
+struct Create {
+    /// Its addresses, 256 or 65536 of them [default: some that are free]
+    #[arg(long, value_name = "IP/24|IP/16")]
+    subnet: Option<Subnet>,
+    /// The host's own address there [default: the first one]
+    #[arg(long, value_name = "IP", requires = "subnet")]
+    gateway: Option<Ipv4Addr>,
+    /// Let nothing out of there
+    #[arg(long)]
+    internal: bool,
+    /// A name that no other network has
+    #[arg(value_parser = network::new_name)]
+    name: String,
+}
+
+/// All that `network` does, in order.
+pub fn network(args: &Args) -> Result<u8> {
+    args.common.start()?;
+    let host = Netlink::open(NetlinkRoute)?;
+    match &args.what {
+        What::Create(create) => make(&host, create),
+        What::Ls { quiet } => list(&host, *quiet),
+        What::Inspect { networks } => inspect(&host, networks),
+        What::Rm { networks } => {
+            let _alone = network::hold_alone()?;
+            several::each(networks, |word| {
+                remove(&host, &named(&host, word)?)?;
+                output::print_line(&word.to_string_lossy()).map(|()| true)
+            })
+        }
+        What::Prune => prune(&host),
+    }
+}
+
+fn make(host: &Netlink, create: &Create) -> Result<u8> {
+    let subnet = match (create.subnet, create.gateway) {
+        (Some(subnet), Some(gateway)) => {
+            ensure!(
+                subnet.can_be_given(gateway),
+                "the gateway {gateway} is no address that the host could have in {subnet}"
+            );
+            Some(Subnet { gateway, ..subnet })
+        }
+        (subnet, _) => subnet,
+    };
+    let _alone = network::hold_alone()?;
+    let is_there = bridge::find(host, &create.name)?.is_some();
+    ensure!(!is_there, "network with name {} already exists", create.name);
+    let made = bridge::create(host, &create.name, subnet, create.internal)?;
+    output::print_line(&made.network)?;
+    Ok(0)
+}
+
+fn named(host: &Netlink, word: &OsStr) -> Result<Bridge> {
+    let name = word.to_str().with_context(|| format!("No such network: {}", word.display()))?;
+    bridge::named(host, name)
+}
+
+fn list(host: &Netlink, quiet: bool) -> Result<u8> {
+    let all = bridge::all(host)?;
+    if quiet {
+        for bridge in all {
+            output::print_line(&bridge.network)?;
+        }
+        return Ok(0);
+    }
+    let mut rows = Vec::new();
+    for bridge in all {
+        let containers = neighbours::all(&bridge)?.len();
+        let leads = if bridge.is_internal { "nowhere" } else { "out" };
+        rows.push([
+            bridge.network,
+            bridge.name,
+            bridge.subnet.to_string(),
+            leads.to_string(),
+            containers.to_string(),
+        ]);
+    }
+    output::print(table::text(["NETWORK", "BRIDGE", "SUBNET", "LEADS", "CONTAINERS"], &rows).as_bytes())?;
+    Ok(0)
+}
+
+fn inspect(host: &Netlink, networks: &[OsString]) -> Result<u8> {
+    let mut found = Vec::new();
+    let status = several::each(networks, |word| {
+        let bridge = named(host, word)?;
+        let containers = neighbours::all(&bridge)?;
+        found.push(shown(&bridge, &containers));
+        Ok(true)
+    })?;
+    output::print_line(&serde_json::to_string_pretty(&found)?)?;
+    Ok(status)
+}
+
+fn shown(bridge: &Bridge, containers: &[Neighbour]) -> Value {
+    let of_one = |one: &Neighbour| {
+        let address = format!("{}/{}", one.address, bridge.subnet.prefix);
+        json!({"Name": one.name, "IPv4Address": address, "MacAddress": links::shown(mac(one.address))})
+    };
+    let containers: serde_json::Map<_, _> =
+        containers.iter().map(|one| (one.id.clone(), of_one(one))).collect();
+    json!({
+        "Name": bridge.network,
+        "Driver": "bridge",
+        "Internal": bridge.is_internal,
+        "IPAM": {"Config": [{"Subnet": bridge.subnet.to_string(), "Gateway": bridge.subnet.gateway}]},
+        "Containers": containers,
+        "Options": {"com.docker.network.bridge.name": bridge.name},
+    })
+}
+
+/// Takes a network away. Call it with the lock held: nobody gets plugged in meanwhile.
+fn remove(host: &Netlink, bridge: &Bridge) -> Result<()> {
+    let is_used = is_used(host, bridge)?;
+    ensure!(!is_used, "network {} has containers; network inspect says which ones", bridge.network);
+    rules::remove(&bridge.name)?; // first: without them the bridge is of no use, and they aren't without it
+    links::delete(host, &bridge.name)
+}
+
+/// Whether something is plugged in. A cable of a container that has just ended may be there for another moment.
+fn is_used(host: &Netlink, bridge: &Bridge) -> Result<bool> {
+    for _ in 0..100 {
+        if links::plugged_in(host, bridge.index)?.is_empty() {
+            return Ok(false);
+        }
+        sleep(Duration::from_millis(10));
+    }
+    Ok(true)
+}
+
+fn prune(host: &Netlink) -> Result<u8> {
+    let _alone = network::hold_alone()?;
+    for bridge in bridge::all(host)? {
+        if bridge.network != bridge::DEFAULT && links::plugged_in(host, bridge.index)?.is_empty() {
+            remove(host, &bridge)?;
+            output::print_line(&bridge.network)?;
+        }
+    }
+    Ok(0)
+}
