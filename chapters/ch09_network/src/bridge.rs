@@ -17,7 +17,7 @@ use crate::netlink::Netlink;
 pub const DEFAULT: &str = "bridge";
 
 /// What is behind the name of a network, in the bridge's alias, if nothing leads out of there.
-const INTERNAL: &str = " internal";
+const INTERNAL: &str = "internal";
 
 /// A network of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,8 +104,9 @@ fn add(host: &Netlink, name: &str, subnet: Subnet) -> Result<bool> {
 fn complete(host: &Netlink, link: &Link, bridge: Bridge) -> Result<Bridge> {
     ignore_routers(&bridge.name)?; // before it's up
     links::set_address(host, link, bridge.subnet.gateway, bridge.subnet.prefix)?;
-    let internal = if bridge.is_internal { INTERNAL } else { "" };
-    links::set_alias(host, bridge.index, &format!("{}{internal}", bridge.network))?;
+    let network = bridge.network.clone();
+    let alias = if bridge.is_internal { [&network, INTERNAL].join(" ") } else { network };
+    links::set_alias(host, bridge.index, &alias)?;
     links::set_up(host, &bridge.name)?;
     Ok(bridge)
 }
@@ -147,15 +148,12 @@ pub fn all(host: &Netlink) -> Result<Vec<Bridge>> {
         else {
             continue;
         };
-        let network = alias.strip_suffix(INTERNAL).unwrap_or(&alias).to_string();
+        let (network, is_internal) = match alias.split_once(' ') {
+            Some((network, INTERNAL)) => (network.to_string(), true),
+            _ => (alias, false),
+        };
         if number.is_some() && is_ours(&link, subnet) && !network.is_empty() {
-            found.push(Bridge {
-                network,
-                name,
-                index: link.index,
-                subnet,
-                is_internal: alias.ends_with(INTERNAL),
-            });
+            found.push(Bridge { network, name, index: link.index, subnet, is_internal });
         }
     }
     Ok(found)
