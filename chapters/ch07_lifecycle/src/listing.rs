@@ -23,7 +23,8 @@ pub struct Listed {
     pub created: Duration,
     /// When it was started or ended, whichever came last. `None` if it never was.
     pub since: Option<Duration>,
-    record: Record,
+    /// Its record.
+    pub record: Record,
 }
 
 impl Listed {

@@ -3,6 +3,7 @@
 pub mod inspect;
 pub mod network;
 pub mod port;
+pub mod ps;
 pub mod rename;
 pub mod run;
 pub mod start;

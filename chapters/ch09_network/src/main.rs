@@ -1,13 +1,13 @@
-//! Chapter 9: a network. This is chapter 8's table of contents, with four commands told anew, and two more.
+//! Chapter 9: a network. This is chapter 8's table of contents, with five commands told anew, and two more.
 
 use std::process::ExitCode;
 
 use ch01_run::messages;
 use ch07_lifecycle::commands::{
-    attach, completion, cp, exec, kill, logs, of_existing, pause, ps, rm, stats, stop, top, unpause, wait,
+    attach, completion, cp, exec, kill, logs, of_existing, pause, rm, stats, stop, top, unpause, wait,
 };
 use ch08_images::commands::OfImages;
-use ch09_network::commands::{inspect, network, port, rename, run, start};
+use ch09_network::commands::{inspect, network, port, ps, rename, run, start};
 use clap::{CommandFactory, Parser};
 
 #[derive(Parser)]

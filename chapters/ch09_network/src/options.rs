@@ -14,7 +14,7 @@ use crate::bridge;
 use crate::hosts::{self, Host};
 use crate::neighbours::LONGEST_ALIASES;
 use crate::network::Network;
-use crate::ports::Port;
+use crate::ports::{Port, Ports};
 
 /// Those that this chapter adds.
 #[derive(Debug, Clone, clap::Args)]
@@ -24,7 +24,7 @@ pub struct NetworkOptions {
     network: Network,
     /// Have a port of the host lead to one of the container; may be given again
     #[arg(short, long, value_name = "[IP:][HOST-PORT:]PORT")]
-    publish: Vec<Port>,
+    publish: Vec<Ports>,
     /// One more name for the container on its network; may be given again
     #[arg(long, value_name = "NAME", value_parser = hosts::alias)]
     network_alias: Vec<String>,
@@ -44,6 +44,9 @@ const PUBLISH: u8 = b'p';
 
 /// Letters of options without a value, which may stand before it: `-dp 8080:80`.
 const LETTERS: &[u8] = b"dit";
+
+/// So many ports can be published. For each there's a thread, and a rule.
+const MOST_PORTS: usize = 100;
 
 /// The fact that has them.
 const FACT: &str = "network";
@@ -75,8 +78,8 @@ impl NetworkOptions {
     }
 
     /// The ports that are to be published.
-    pub fn ports(&self) -> &[Port] {
-        &self.publish
+    pub fn ports(&self) -> impl Iterator<Item = &Port> {
+        self.publish.iter().flat_map(|Ports(ports)| ports)
     }
 
     /// The names that the container has besides its own.
@@ -105,6 +108,7 @@ impl NetworkOptions {
             has_address || self.network_alias.is_empty(),
             "--network-alias: nobody asks for a container on the network {name}"
         );
+        ensure!(self.ports().count() <= MOST_PORTS, "--publish: {MOST_PORTS} ports at most");
         let aliases: usize = self.network_alias.iter().map(|alias| alias.len() + 1).sum();
         ensure!(
             aliases <= LONGEST_ALIASES,
@@ -116,7 +120,7 @@ impl NetworkOptions {
     /// What a new record is to keep of them: the words that say it again.
     pub fn fact(&self) -> (&'static str, Vec<u8>) {
         let mut words = vec![format!("--network={}", self.network.name())];
-        words.extend(self.publish.iter().map(|port| format!("--publish={port}")));
+        words.extend(self.ports().map(|port| format!("--publish={port}")));
         words.extend(self.network_alias.iter().map(|alias| format!("--network-alias={alias}")));
         words.extend(self.add_host.iter().map(|host| format!("--add-host={host}")));
         words.extend(self.dns.iter().map(|server| format!("--dns={server}")));

@@ -15,17 +15,20 @@ pub struct Port {
     pub inside: u16,
 }
 
-impl FromStr for Port {
+/// What one `-p` says: a port, or several in a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ports(pub Vec<Port>);
+
+impl FromStr for Ports {
     type Err = String;
 
-    /// `80`, `8080:80`, `127.0.0.1:8080:80`, `127.0.0.1::80`, `[::1]:8080:80`, and each of them with `/tcp`.
-    fn from_str(text: &str) -> Result<Port, String> {
+    /// `80`, `8080:80`, `127.0.0.1:8080:80`, `127.0.0.1::80`, `[::1]:8080:80`, `8000-8002:80-82`, and each of them with `/tcp`.
+    fn from_str(text: &str) -> Result<Ports, String> {
         let wrong = || format!("{text:?} is no [IP:][HOST-PORT:]PORT[/tcp]");
         let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         if protocol != "tcp" {
             return Err(format!("{text:?}: only TCP ports can be published"));
         }
-        let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port != 0).ok_or_else(wrong);
         let (before, inside) = ports.rsplit_once(':').unwrap_or(("", ports));
         let (ip, host) = match before.rsplit_once(':') {
             None => (None, before),
@@ -34,9 +37,20 @@ impl FromStr for Port {
                 (Some(bare.parse().map_err(|_| wrong())?), host)
             }
         };
-        let host = if host.is_empty() { 0 } else { number(host)? };
-        Ok(Port { ip, host, inside: number(inside)? })
+        let inside = range(inside).ok_or_else(wrong)?;
+        let hosts = if host.is_empty() { vec![0; inside.len()] } else { range(host).ok_or_else(wrong)? };
+        if hosts.len() != inside.len() {
+            return Err(wrong());
+        }
+        Ok(Ports(hosts.into_iter().zip(inside).map(|(host, inside)| Port { ip, host, inside }).collect()))
     }
+}
+
+/// `80` or `80-82`.
+fn range(text: &str) -> Option<Vec<u16>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let all: Vec<u16> = (first.parse().ok()?..=last.parse().ok()?).collect();
+    Some(all).filter(|all| all.first().is_some_and(|first| *first != 0))
 }
 
 /// So that it can be read again.
@@ -73,7 +87,10 @@ mod tests {
 
     #[test]
     fn lines_as_dockers() {
-        let shown = |text: &str, host: &str| text.parse::<Port>().unwrap().shown(host.parse().unwrap());
+        let shown = |text: &str, host: &str| {
+            let Ports(ports) = text.parse().unwrap();
+            ports[0].shown(host.parse().unwrap())
+        };
         assert_eq!(shown("8080:80", "[::]:8080"), "80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n");
         assert_eq!(shown("127.0.0.1::80", "127.0.0.1:4711"), "80/tcp -> 127.0.0.1:4711\n");
         assert_eq!(shown("[::]:1:80", "[::]:1"), "80/tcp -> [::]:1\n");
@@ -92,13 +109,29 @@ mod tests {
             ("[::1]:8080:80", port("::1", 8080, 80)),
             ("::1:8080:80", port("::1", 8080, 80)),
         ] {
-            assert_eq!(text.parse(), Ok(expected), "{text}");
-            assert_eq!(expected.to_string().parse(), Ok(expected), "{text}");
+            assert_eq!(text.parse(), Ok(Ports(vec![expected])), "{text}");
+            assert_eq!(expected.to_string().parse(), Ok(Ports(vec![expected])), "{text}");
         }
-        for text in
-            ["", "x", "0", "80:0", "65536", "8080:", "1:2:3", "8080-8081:80", "80/udp", "localhost:1:2"]
-        {
-            assert!(text.parse::<Port>().is_err(), "{text}");
+        let row = |host, inside| Ports((0..3).map(|n| port("", host + n, inside + n)).collect());
+        assert_eq!("8000-8002:80-82".parse(), Ok(row(8000, 80)));
+        assert_eq!("[::1]:8000-8000:80/tcp".parse(), Ok(Ports(vec![port("::1", 8000, 80)])));
+        assert_eq!("80-82".parse::<Ports>().map(|Ports(ports)| ports.len()), Ok(3));
+        for text in [
+            "",
+            "x",
+            "0",
+            "80:0",
+            "65536",
+            "8080:",
+            "1:2:3",
+            "8080-8081:80",
+            "2-1",
+            "0-1",
+            "1-",
+            "80/udp",
+            "localhost:1:2",
+        ] {
+            assert!(text.parse::<Ports>().is_err(), "{text}");
         }
     }
 }

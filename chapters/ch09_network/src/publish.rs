@@ -17,9 +17,9 @@ pub const PUBLISHED: &str = "published";
 
 /// Publishes these ports, and starts the process for them and for the container's name server. It's in force as long as what
 /// this returns is open.
-pub fn publish(
+pub fn publish<'a>(
     record: &Record,
-    ports: &[Port],
+    ports: impl Iterator<Item = &'a Port>,
     (bridge, container): Place<'_>,
     resolver: Resolver,
 ) -> Result<Vec<OwnedFd>> {

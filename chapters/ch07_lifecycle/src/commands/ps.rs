@@ -46,8 +46,16 @@ enum Field {
     Status,
 }
 
+/// What a column more is to say of a container.
+pub type Ports = fn(&Listed) -> String;
+
 /// All that `ps` does, in order.
 pub fn ps(args: &Args) -> Result<u8> {
+    ps_as(args, None)
+}
+
+/// The same, with a column for ports if there's something to say of them.
+pub fn ps_as(args: &Args, ports: Option<Ports>) -> Result<u8> {
     let state = args.common.begin()?;
     let is_json = match args.format.as_str() {
         "table" => false,
@@ -74,8 +82,8 @@ pub fn ps(args: &Args) -> Result<u8> {
     }
     let text: String = match (args.quiet, is_json) {
         (true, _) => found.iter().map(|listed| format!("{}\n", listed.id)).collect(),
-        (false, true) => found.iter().map(|listed| in_json(listed, args.no_trunc)).collect(),
-        (false, false) => in_columns(&found, args.no_trunc),
+        (false, true) => found.iter().map(|listed| in_json(listed, args.no_trunc, ports)).collect(),
+        (false, false) => in_columns(&found, args.no_trunc, ports),
     };
     output::print(text.as_bytes())?;
     Ok(status)
@@ -105,21 +113,26 @@ fn is_wanted(listed: &Listed, filters: &[(Field, String)]) -> bool {
     })
 }
 
-fn in_columns(found: &[Listed], whole: bool) -> String {
-    let rows: Vec<_> = found
-        .iter()
-        .map(|listed| {
-            let (image, command) = image_and_command(listed, whole);
-            [listed.id.clone(), image, command, ago(listed.created), listed.status(), listed.name.clone()]
-        })
-        .collect();
-    table::text(["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES"], &rows)
+fn in_columns(found: &[Listed], whole: bool, ports: Option<Ports>) -> String {
+    let rows = found.iter().map(|listed| {
+        let (image, command) = image_and_command(listed, whole);
+        [listed.id.clone(), image, command, ago(listed.created), listed.status(), listed.name.clone()]
+    });
+    let Some(ports) = ports else {
+        let head = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES"];
+        return table::text(head, &rows.collect::<Vec<_>>());
+    };
+    let rows = rows.zip(found).map(|([id, image, command, created, status, name], listed)| {
+        [id, image, command, created, status, ports(listed), name]
+    });
+    let head = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"];
+    table::text(head, &rows.collect::<Vec<_>>())
 }
 
 /// A line of JSON, with Docker's keys.
-fn in_json(listed: &Listed, whole: bool) -> String {
+fn in_json(listed: &Listed, whole: bool, ports: Option<Ports>) -> String {
     let (image, command) = image_and_command(listed, whole);
-    let line = json!({
+    let mut line = json!({
         "ID": listed.id,
         "Image": image,
         "Command": command,
@@ -129,6 +142,9 @@ fn in_json(listed: &Listed, whole: bool) -> String {
         "Status": listed.status(),
         "Names": listed.name,
     });
+    if let Some(ports) = ports {
+        line["Ports"] = json!(ports(listed));
+    }
     format!("{line}\n")
 }
 

@@ -3,6 +3,7 @@
 mod bridge;
 mod cable;
 mod ports;
+mod publishing;
 mod dns;
 mod asker;
 mod names;
@@ -32,6 +33,7 @@ pub(crate) const CHECKS: &[&[Check]] = &[
     bridge::CHECKS,
     world::CHECKS,
     ports::CHECKS,
+    publishing::CHECKS,
     names::CHECKS,
     forwarded::CHECKS,
     hostile::CHECKS,
