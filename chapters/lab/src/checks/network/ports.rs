@@ -280,7 +280,7 @@ fn inspect(lab: &Lab) -> Result<()> {
     let expected = json!({"IPAddress": address, "MacAddress": mac, "Gateway": GATEWAY, "IPPrefixLen": 24,
         "Ports": {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "::", "HostPort": "8080"}]}});
     for (key, value) in expected.as_object().into_iter().flatten() {
-        see::same(one.line(), format!("{key} of NetworkSettings"), value, &known["NetworkSettings"][key])?;
+        see::same(one.line(), &format!("{key} of NetworkSettings"), value, &known["NetworkSettings"][key])?;
     }
     see::same(one.line(), "NetworkMode", &json!("bridge"), &known["HostConfig"]["NetworkMode"])?;
     lab.says("stop", ["-t", "0", one.id()], &format!("{}\n", one.id()))?;
