@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, bail, ensure};
 use log::{debug, info};
@@ -12,6 +13,7 @@ use nix::errno::Errno;
 use crate::addresses::{BRIDGES, Subnet, mac};
 use crate::links::{self, Link};
 use crate::netlink::Netlink;
+use crate::rules;
 
 /// How people call the network that's made when the first container wants it.
 pub const DEFAULT: &str = "bridge";
@@ -53,7 +55,7 @@ pub fn ensure(host: &Netlink) -> Result<Bridge> {
         "there is an interface {name} that isn't ours; with --network none the container needs none"
     );
     ensure!(
-        !is_taken(host, subnet, link.index)?,
+        !is_taken(host, subnet, Some(link.index))?,
         "the host has a way to {subnet} already; with --network none the container needs none"
     );
     complete(
@@ -65,9 +67,11 @@ pub fn ensure(host: &Netlink) -> Result<Bridge> {
 
 /// Makes a network of this name. Call it with the lock held, and a name that no other has.
 pub fn create(host: &Netlink, network: &str, wanted: Option<Subnet>, is_internal: bool) -> Result<Bridge> {
-    let others = all(host)?;
+    // The default one's addresses are taken even before it's there.
+    let others: Vec<_> =
+        all(host)?.into_iter().map(|other| other.subnet).chain([Subnet::numbered(0)]).collect();
     let is_free = |subnet: Subnet| -> Result<bool> {
-        Ok(!is_taken(host, subnet, 0)? && !others.iter().any(|other| other.subnet.overlaps(&subnet)))
+        Ok(!is_taken(host, subnet, None)? && !others.iter().any(|other| other.overlaps(&subnet)))
     };
     if let Some(subnet) = wanted {
         ensure!(is_free(subnet)?, "the host has a way to {subnet} already");
@@ -81,7 +85,9 @@ pub fn create(host: &Netlink, network: &str, wanted: Option<Subnet>, is_internal
         let link = links::look(host, &name)?
             .with_context(|| format!("the bridge {name} has been taken away just now"))?;
         let bridge = Bridge { network, index: link.index, subnet, is_internal, name };
-        return complete(host, &link, bridge.clone()).inspect_err(|_| {
+        // If somebody has only deleted an older bridge of that name, its rules are there still, and they aren't this one's.
+        let completed = rules::remove(&bridge.name).and_then(|()| complete(host, &link, bridge.clone()));
+        return completed.inspect_err(|_| {
             let _ = links::delete(host, &bridge.name); // it's not complete, and the error is said
         });
     }
@@ -117,10 +123,15 @@ fn is_ours(link: &Link, subnet: Subnet) -> bool {
 
 /// Whether the host has another way to these addresses than this interface: ours would hide it, and with it somebody's machines. A
 /// way that is wide, as that of a VPN to half of the private addresses, loses only a few of them.
-fn is_taken(host: &Netlink, subnet: Subnet, own: u32) -> Result<bool> {
+fn is_taken(host: &Netlink, subnet: Subnet, own: Option<u32>) -> Result<bool> {
     const WIDE: u8 = 16;
-    let way = links::way(host, subnet.address(2))?;
-    Ok(way.is_some_and(|(prefix, by)| prefix >= WIDE && by != own))
+    let leads_there = |to: Ipv4Addr, prefix: u8| {
+        let differs = to.to_bits() ^ subnet.gateway.to_bits();
+        differs.leading_zeros() >= u32::from(prefix.min(subnet.prefix))
+    };
+    let other = |by: Option<u32>| by.is_none() || by != own;
+    let routes = links::routes(host)?;
+    Ok(routes.into_iter().any(|(to, prefix, by)| prefix >= WIDE && other(by) && leads_there(to, prefix)))
 }
 
 /// By IPv6 whoever is on a network may say that he's its router, and the host would send its packets to a container.

@@ -199,20 +199,17 @@ pub fn add_default_route(kernel: &Netlink, gateway: Ipv4Addr) -> Result<()> {
     kernel.change(request).with_context(|| format!("adding the default route, by {gateway}"))
 }
 
-/// `ip route get fibmatch ADDRESS`: how many bits of the address the way to it is for, and the number of the interface that it
-/// leads over. `None` if there's no way.
-pub fn way(kernel: &Netlink, address: Ipv4Addr) -> Result<Option<(u8, u32)>> {
-    // struct rtmsg
-    let to_one = [&[AF_INET as u8, 32, 0, 0, 0, 0, 0, 0][..], &FIB_MATCH.to_ne_bytes()].concat();
-    let request = Request::new(RTM_GETROUTE, 0, &to_one).with(RTA_DST, &address.octets());
-    let found = match kernel.look_up(request) {
-        Err(Errno::ENETUNREACH) => return Ok(None),
-        found => found.with_context(|| format!("looking for the way to {address}"))?,
-    };
-    let by = attribute(found.get(to_one.len()..).unwrap_or_default(), RTA_OIF);
-    let by = by.and_then(|by| by.first_chunk()).map_or(0, |by| u32::from_ne_bytes(*by));
-    Ok(Some((found.get(1).copied().unwrap_or_default(), by)))
+/// `ip route show table all`: where each leads, how many of that address's bits count, and by which interface, if by any.
+pub fn routes(kernel: &Netlink) -> Result<Vec<(Ipv4Addr, u8, Option<u32>)>> {
+    let fixed = [AF_INET as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]; // struct rtmsg
+    let found =
+        kernel.look_up_all(Request::new(RTM_GETROUTE, NLM_F_DUMP, &fixed)).context("listing routes")?;
+    let routes = found.iter().filter_map(|bytes| {
+        let (begin, attributes) = bytes.split_at_checked(fixed.len())?;
+        let to: [u8; 4] =
+            attribute(attributes, RTA_DST).map_or(Some([0; 4]), |to| to.first_chunk().copied())?;
+        let by = attribute(attributes, RTA_OIF).and_then(<[u8]>::first_chunk);
+        Some((to.into(), begin[1], by.map(|by| u32::from_ne_bytes(*by))))
+    });
+    Ok(routes.collect())
 }
-
-/// `RTM_F_FIB_MATCH`: the entry of the table, and not the way of one packet.
-const FIB_MATCH: u32 = 0x2000;

@@ -112,7 +112,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(Ports(vec![expected])), "{text}");
             assert_eq!(expected.to_string().parse(), Ok(Ports(vec![expected])), "{text}");
         }
-        let row = |host, inside| Ports((0..3).map(|n| port("", host + n, inside + n)).collect());
+        let row = |host: u16, inside: u16| Ports((0..3).map(|n| port("", host + n, inside + n)).collect());
         assert_eq!("8000-8002:80-82".parse(), Ok(row(8000, 80)));
         assert_eq!("[::1]:8000-8000:80/tcp".parse(), Ok(Ports(vec![port("::1", 8000, 80)])));
         assert_eq!("80-82".parse::<Ports>().map(|Ports(ports)| ports.len()), Ok(3));

@@ -11,6 +11,10 @@ mod upstream;
 mod forwarded;
 mod hostile;
 mod files;
+mod networks;
+mod taken_away;
+mod joined;
+mod apart;
 pub(crate) mod world;
 
 use std::io::{Read, Write};
@@ -38,6 +42,10 @@ pub(crate) const CHECKS: &[&[Check]] = &[
     forwarded::CHECKS,
     hostile::CHECKS,
     files::CHECKS,
+    networks::CHECKS,
+    taken_away::CHECKS,
+    joined::CHECKS,
+    apart::CHECKS,
 ];
 
 /// The network's beginning: of an address, its first three numbers.
@@ -109,17 +117,45 @@ pub(crate) fn only_cables(did: &str, expected: &[&str]) -> Result<()> {
     Err(differs(did, format!("the cables {expected:?}, and no others"), format!("{:?}", cables()?)))
 }
 
-/// The container's end of its cable. It has to have one, with one address of the network.
+/// What is known of an interface on the host, as JSON.
+fn seen(name: &str) -> Result<Value> {
+    let found = ip(None, &["-d", "address", "show", "dev", name])?;
+    found.into_iter().next().with_context(|| format!("there is no {name}"))
+}
+
+/// Its addresses of IPv4, each as `ADDRESS/LENGTH`.
+fn addresses(interface: &Value) -> Vec<String> {
+    let infos = interface["addr_info"].as_array().into_iter().flatten();
+    let of_four = infos.filter(|info| info["family"] == "inet");
+    of_four.map(|info| format!("{}/{}", info["local"].as_str().unwrap_or("?"), info["prefixlen"])).collect()
+}
+
+fn is_up(interface: &Value) -> bool {
+    interface["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "UP"))
+}
+
+/// The container's end of its cable. It has to have one, with one address of the default network.
 fn end(one: &Kept<'_>) -> Result<End> {
-    let found = ip(Some(one.process()?), &["-4", "address", "show", "dev", "eth0"])?;
-    let addresses = found.first().and_then(|link| link["addr_info"].as_array()).cloned().unwrap_or_default();
-    let links = ip(Some(one.process()?), &["link", "show", "dev", "eth0"])?;
-    let mac = links.first().and_then(|link| link["address"].as_str()).unwrap_or_default().to_string();
-    match &addresses[..] {
-        [info] if info["local"].as_str().is_some_and(|local| number(local).is_some()) => {
-            Ok(End { address: info["local"].as_str().unwrap_or_default().to_string(), mac })
+    let found = end_in(one, NETWORK, 24)?;
+    if number(&found.address).is_none() {
+        return Err(one.differs(format!("an address that a container can have, {NETWORK}N"), found.address));
+    }
+    Ok(found)
+}
+
+/// The same in another network, which begins so, and whose addresses share so many bits.
+fn end_in(one: &Kept<'_>, begins: &str, length: u8) -> Result<End> {
+    let found = ip(Some(one.process()?), &["address", "show", "dev", "eth0"])?;
+    let link = found.into_iter().next().unwrap_or_default();
+    let all = addresses(&link);
+    let mac = link["address"].as_str().unwrap_or_default().to_string();
+    match &all[..] {
+        [only] if only.starts_with(begins) && only.ends_with(&format!("/{length}")) => {
+            Ok(End { address: only.trim_end_matches(&format!("/{length}")).to_string(), mac })
         }
-        others => Err(one.differs(format!("eth0 with one address, {NETWORK}N"), format!("{others:?}"))),
+        others => {
+            Err(one.differs(format!("eth0 with one address, {begins}…/{length}"), format!("{others:?}")))
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use super::{BRIDGE, GATEWAY, NETWORK, arrange, cables, end, ip, no_bridge, only_cables, sleeper};
+use super::{
+    BRIDGE, GATEWAY, NETWORK, addresses, arrange, cables, end, is_up, no_bridge, only_cables, seen, sleeper,
+};
 use crate::chapter::Chapter::Network;
 use crate::checks::check::Check;
 use crate::see::{self, SOON, cannot_run};
@@ -58,27 +60,15 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
 ];
 
-/// What is known of the bridge on the host, as JSON.
-fn seen() -> Result<serde_json::Value> {
-    let found = ip(None, &["-d", "address", "show", "dev", BRIDGE])?;
-    found.into_iter().next().with_context(|| format!("there is no {BRIDGE}"))
-}
-
 fn bridge(lab: &Lab) -> Result<()> {
     for _ in 0..2 {
         let outcome = lab.run(["true"]).finish()?;
         outcome.succeeds()?;
         only_cables(&outcome.line, &[])?;
-        let bridge = seen()?;
+        let bridge = seen(BRIDGE)?;
         see::same(&outcome.line, "its kind:", Some("bridge"), bridge["linkinfo"]["info_kind"].as_str())?;
-        let is_up = bridge["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "UP"));
-        see::same(&outcome.line, "to be up:", true, is_up)?;
-        let infos = bridge["addr_info"].as_array().cloned().unwrap_or_default();
-        let of_four = infos.iter().filter(|info| info["family"] == "inet");
-        let addresses: Vec<_> = of_four
-            .map(|info| format!("{}/{}", info["local"].as_str().unwrap_or("?"), info["prefixlen"]))
-            .collect();
-        see::same(&outcome.line, "its addresses:", vec![format!("{GATEWAY}/24")], addresses)?;
+        see::same(&outcome.line, "to be up:", true, is_up(&bridge))?;
+        see::same(&outcome.line, "its addresses:", vec![format!("{GATEWAY}/24")], addresses(&bridge))?;
     }
     Ok(())
 }
@@ -86,7 +76,7 @@ fn bridge(lab: &Lab) -> Result<()> {
 fn bridge_mac(lab: &Lab) -> Result<()> {
     let mut seen_macs = BTreeSet::new();
     let mut look = || -> Result<()> {
-        seen_macs.insert(seen()?["address"].as_str().unwrap_or_default().to_string());
+        seen_macs.insert(seen(BRIDGE)?["address"].as_str().unwrap_or_default().to_string());
         Ok(())
     };
     // The lowest of those that are plugged in would be the bridge's. Of so many, it hardly ever is the first.
@@ -131,10 +121,10 @@ fn foreign(lab: &Lab) -> Result<()> {
     for kind in [&["type", "veth", "peer", "name", "other"][..], &["type", "bridge"]] {
         let words = [&["link", "add", BRIDGE, "address", "02:00:00:00:00:07"], kind].concat();
         arrange(&words)?;
-        let before = seen()?;
+        let before = seen(BRIDGE)?;
         let outcome = lab.run(["true"]).finish()?;
         outcome.refuses(&[125])?.mentions(BRIDGE)?;
-        see::same(&outcome.line, "the interface to be as it was:", before, seen()?)?;
+        see::same(&outcome.line, "the interface to be as it was:", before, seen(BRIDGE)?)?;
         lab.run(["true"]).with(["--network", "none"]).finish()?.succeeds()?;
         arrange(&["link", "delete", BRIDGE])?;
     }

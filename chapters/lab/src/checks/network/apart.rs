@@ -1,0 +1,194 @@
+//! Networks that don't reach each other, and some that reach nobody else.
+
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::asker::{Asker, inside};
+use super::dns::{A, NOERROR, NXDOMAIN, SERVFAIL};
+use super::names::named;
+use super::networks::make;
+use super::upstream::{Asked, HOME, Upstream, host_has};
+use super::world::{FAR_AWAY, UPLINK, far_away};
+use super::{arrange, asked, end, end_in, ip, server};
+use crate::chapter::Chapter::Network;
+use crate::checks::check::Check;
+use crate::machine::process::Process;
+use crate::machine::tool;
+use crate::see::{self, SOON, wait_for};
+use crate::trial::kept::Kept;
+use crate::trial::runtime::Lab;
+
+pub(crate) const CHECKS: &[Check] = &[
+    Check::new(
+        "net-apart",
+        Network,
+        "Containers of two networks don't reach each other by their addresses, and those of one network do.",
+        apart,
+    ),
+    Check::new(
+        "net-internal",
+        Network,
+        "From a network that was made with --internal nothing gets out, whatever way a container knows; within it all is as ever.",
+        internal,
+    ),
+    Check::new(
+        "net-internal-names",
+        Network,
+        "On an internal network names of others outside get the answer that it failed, and nobody outside hears of them.",
+        internal_names,
+    ),
+    Check::new(
+        "net-stale",
+        Network,
+        "If somebody has taken a network's bridge away with ip link delete, the next network has rules of its own.",
+        stale,
+    ),
+];
+
+/// Whether somebody at this address, `ADDRESS:PORT`, takes a connection from there. If not, it takes as long as this.
+fn reaches(from: Process, address: &str) -> Result<bool> {
+    const ENOUGH: Duration = Duration::from_secs(1);
+    let there = address.parse()?;
+    inside(from, || Ok(TcpStream::connect_timeout(&there, ENOUGH).is_ok()))
+}
+
+/// Fails if it's not so.
+fn must_reach(from: &Kept<'_>, address: &str, expected: bool) -> Result<()> {
+    let did = format!("{}; then, in there: nc -w 1 {}", from.line(), address.replace(':', " "));
+    see::same(did, "to reach somebody:", expected, reaches(from.process()?, address)?)
+}
+
+fn apart(lab: &Lab) -> Result<()> {
+    make(lab, &[], "one")?;
+    make(lab, &["--subnet", "10.9.8.0/24"], "two")?;
+    make(lab, &["--internal"], "inner")?;
+    let on = |network| -> Result<_> { server(lab, &["--network", network], "hello") };
+    let (one, two, three, four) = (on("one")?, on("two")?, on("bridge")?, on("inner")?);
+    let beside = named(lab, "beside", &["--network", "one"])?;
+    let all = [
+        (&one, end_in(&one, "172.30.1.", 24)?.address),
+        (&two, end_in(&two, "10.9.8.", 24)?.address),
+        (&three, end(&three)?.address),
+        (&four, end_in(&four, "172.30.3.", 24)?.address),
+    ];
+    for (_, address) in &all {
+        asked(&format!("{address}:80"))?; // it serves: the host is on all networks
+    }
+    must_reach(&beside, &format!("{}:80", all[0].1), true)?;
+    for (from, own) in &all {
+        for (_, address) in all.iter().filter(|(_, address)| address != own) {
+            must_reach(from, &format!("{address}:80"), false)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a container says to somebody far away, in a datagram that needs no answer.
+fn tells(from: &Kept<'_>, text: &str) -> Result<()> {
+    inside(from.process()?, || {
+        let socket = UdpSocket::bind("0.0.0.0:0").context("making a socket")?;
+        let _ = socket.send_to(text.as_bytes(), (FAR_AWAY, 9)); // who doesn't get out may hear that at once
+        Ok(())
+    })
+}
+
+/// All that somebody far away is told, until the end. He'd take a connection, too.
+fn listens(ready: &dyn Fn()) -> Result<Vec<String>> {
+    let _door = TcpListener::bind((FAR_AWAY, 80)).context("listening far away")?;
+    let socket = UdpSocket::bind((FAR_AWAY, 9)).context("listening far away")?;
+    socket.set_read_timeout(Some(SOON))?;
+    ready();
+    let (mut told, mut bytes) = (Vec::new(), [0; 100]);
+    while told.last().is_none_or(|last| last != "the end") {
+        let length = socket.recv(&mut bytes).context("nobody says that it's the end")?;
+        told.push(String::from_utf8_lossy(&bytes[..length]).into_owned());
+    }
+    Ok(told)
+}
+
+/// A container may do that: it's the host that has to let nothing through.
+fn gives_itself_a_route(one: &Kept<'_>, gateway: &str) -> Result<()> {
+    let mut route = Command::new("nsenter");
+    route.arg(format!("--net={}", one.process()?.file("ns/net").display()));
+    tool::run(route.args(["ip", "route", "add", "default", "via", gateway]), "ip", "iproute2").map(drop)
+}
+
+fn internal(lab: &Lab) -> Result<()> {
+    make(lab, &["--internal"], "inner")?;
+    make(lab, &[], "outer")?;
+    let one = server(lab, &["--network", "inner"], "hello")?;
+    let two = named(lab, "two", &["--network", "inner"])?;
+    let free = named(lab, "free", &["--network", "outer"])?;
+    let within = format!("{}:80", end_in(&one, "172.30.1.", 24)?.address);
+    let routes = ip(Some(two.process()?), &["route", "show", "default"])?;
+    see::same(two.line(), "default routes:", 0, routes.len())?;
+    asked(&within)?; // it serves
+    must_reach(&two, &within, true)?;
+
+    gives_itself_a_route(&two, "172.30.1.1")?;
+    let _door = TcpListener::bind("0.0.0.0:7000").context("listening on the host")?;
+    let far = format!("{FAR_AWAY}:80");
+    let (uplink, other) = (format!("{UPLINK}:7000"), "172.30.2.1:7000");
+    let here = || -> Result<()> {
+        wait_for(SOON, || Ok(reaches(free.process()?, &far)?.then_some(())))?;
+        for address in [&*far, &*uplink] {
+            must_reach(&free, address, true)?;
+        }
+        tells(&two, "from the internal network")?;
+        for address in [&*far, &*uplink, other] {
+            must_reach(&two, address, false)?;
+        }
+        tells(&free, "the end")
+    };
+    let ((), told) = far_away(listens, here)?;
+    see::same(two.line(), "what somebody far away hears:", vec!["the end".to_string()], told)?;
+    must_reach(&two, &within, true)
+}
+
+/// One address for each name.
+fn usual(asked: &Asked<'_>) -> Vec<Vec<u8>> {
+    vec![asked.has([10, 1, 1, 1])]
+}
+
+fn internal_names(lab: &Lab) -> Result<()> {
+    host_has(lab, HOME)?;
+    let upstream = Upstream::at("127.0.0.1", usual)?;
+    make(lab, &["--internal"], "inner")?;
+    let one = named(lab, "one", &["--network", "inner"])?;
+    let two = named(lab, "two", &["--network", "inner", "--network-alias", "web"])?;
+    let (first, second) = (end_in(&one, "172.30.1.", 24)?.address, end_in(&two, "172.30.1.", 24)?.address);
+    let asker = Asker::of(&one)?;
+    for name in ["a.example", "secret.b.example"] {
+        asker.hears(name, A, SERVFAIL, &[])?;
+        let (by_tcp, _) = asker.asks_by_tcp(name, A)?;
+        see::same(one.line(), "the answer's code by TCP:", SERVFAIL, by_tcp.code)?;
+    }
+    asker.hears("unknown", A, NXDOMAIN, &[])?;
+    asker.finds("one", &[&first])?;
+    asker.finds("two", &[&second])?;
+    asker.finds("web", &[&second])?;
+    let free = named(lab, "free", &[])?;
+    Asker::of(&free)?.hears("known.example", A, NOERROR, &["10.1.1.1"])?; // on the default network it's asked
+    let heard = upstream.heard();
+    see::same(one.line(), "what the host's nameserver heard:", vec!["known.example".to_string()], heard)
+}
+
+fn stale(lab: &Lab) -> Result<()> {
+    make(lab, &[], "old")?;
+    lab.run(["true"]).with(["--network", "old"]).finish()?.succeeds()?;
+    arrange(&["link", "delete", "byhand1"])?;
+    make(lab, &["--internal", "--subnet", "10.9.8.0/24"], "inner")?;
+    make(lab, &[], "outer")?;
+    let one = server(lab, &["--network", "inner"], "hello")?;
+    let free = named(lab, "free", &["--network", "outer"])?;
+    let within = format!("{}:80", end_in(&one, "10.9.8.", 24)?.address);
+    asked(&within)?; // it serves
+    gives_itself_a_route(&one, "10.9.8.1")?;
+    let _door = TcpListener::bind("0.0.0.0:7000").context("listening on the host")?;
+    must_reach(&free, "172.30.2.1:7000", true)?;
+    must_reach(&one, "172.30.2.1:7000", false)?;
+    must_reach(&free, &within, false)
+}
