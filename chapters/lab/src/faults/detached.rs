@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::calls::{self, Call, all_right, part_of, some_of_each};
 use super::own_cgroups::{OwnCgroups, same_paths};
 use super::tracer::{self, Seen, What, Who};
-use crate::chapter::Chapter::Lifecycle;
+use crate::chapter::Chapter::{Lifecycle, Network};
 use crate::checks::check::Check;
 use crate::see::{self, SOON};
 use crate::trial::runtime::{Lab, Run};
@@ -52,7 +52,10 @@ const LONG: &str = "echo line; exec sleep 12 > /dev/null 2>&1";
 const TOO_LONG: Duration = Duration::from_secs(6);
 
 fn run<'a>(lab: &'a Lab, script: &str) -> Run<'a> {
-    lab.kept(["sh", "-c", script]).with(["-d", "--name", NAME, "-m", "100m"]).variable("RUST_BACKTRACE", "0")
+    // On a network, others may be beside the keeper, and the container outlives them. Those are network-killed's.
+    let network = if lab.has(Network) { &["--network", "none"][..] } else { &[] };
+    let options = ["-d", "--name", NAME, "-m", "100m"];
+    lab.kept(["sh", "-c", script]).with(options).with(network).variable("RUST_BACKTRACE", "0")
 }
 
 fn sweep(lab: &Lab, who: Who) -> Result<()> {
