@@ -101,6 +101,7 @@ pub fn failed(packet: &[u8]) -> Vec<u8> {
 /// Reads the one question of a packet.
 fn understand(packet: &[u8]) -> Option<Asked> {
     const LONGEST: usize = 63; // higher numbers are pointers, for those that come later in a packet
+    const LONGEST_NAME: usize = 255;
     if number(packet, 4)? != 1 {
         return None;
     }
@@ -114,6 +115,9 @@ fn understand(packet: &[u8]) -> Option<Asked> {
         let part = packet.get(at..at + length).filter(|_| length <= LONGEST)?;
         parts.push(String::from_utf8_lossy(part));
         at += length;
+    }
+    if at > HEADER + LONGEST_NAME {
+        return None;
     }
     Some(Asked {
         name: parts.join("."),
@@ -146,7 +150,9 @@ fn known(asked: &Asked, bridge: &Bridge) -> Result<Option<Known>> {
     }
     let all = list(bridge)?;
     if let Some(address) = reversed(&asked.name).filter(|address| bridge.subnet.has(*address)) {
-        let Some(name) = neighbours::name_of(&all, address) else { return Ok(Some(nobody())) };
+        let can_be_said = |name: &&str| name.split('.').all(|part| (1..=63).contains(&part.len()));
+        let name = neighbours::name_of(&all, address).filter(can_be_said);
+        let Some(name) = name else { return Ok(Some(nobody())) };
         let records = if asks(NAME) { vec![written(name)] } else { Vec::new() };
         return Ok(Some(Known { code: Code::Fine, kind: NAME, records }));
     }

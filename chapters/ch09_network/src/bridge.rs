@@ -67,6 +67,7 @@ pub fn ensure(host: &Netlink) -> Result<Bridge> {
 
 /// Makes a network of this name. Call it with the lock held, and a name that no other has.
 pub fn create(host: &Netlink, network: &str, wanted: Option<Subnet>, is_internal: bool) -> Result<Bridge> {
+    clear_half_made(host)?;
     // The default one's addresses are taken even before it's there.
     let others: Vec<_> =
         all(host)?.into_iter().map(|other| other.subnet).chain([Subnet::numbered(0)]).collect();
@@ -109,12 +110,29 @@ fn add(host: &Netlink, name: &str, subnet: Subnet) -> Result<bool> {
 /// Gives it what it needs. The name that people know comes late: with it, it's there for everybody.
 fn complete(host: &Netlink, link: &Link, bridge: Bridge) -> Result<Bridge> {
     ignore_routers(&bridge.name)?; // before it's up
+    if bridge.is_internal {
+        close_ipv6(&bridge.name)?;
+    }
     links::set_address(host, link, bridge.subnet.gateway, bridge.subnet.prefix)?;
+    links::set_up(host, &bridge.name)?;
     let network = bridge.network.clone();
     let alias = if bridge.is_internal { [&network, INTERNAL].join(" ") } else { network };
     links::set_alias(host, bridge.index, &alias)?;
-    links::set_up(host, &bridge.name)?;
     Ok(bridge)
+}
+
+/// What somebody was making when he was killed: it has no alias yet. Call it with the lock held alone: nobody is making one now.
+fn clear_half_made(host: &Netlink) -> Result<()> {
+    for (name, link, alias) in links::bridges(host)? {
+        let number = name.strip_prefix(BRIDGES).and_then(|number| number.parse::<u8>().ok());
+        let is_half = alias.is_empty() && link.mac.starts_with(&[0x02, 0x42]);
+        let is_new = number.is_some_and(|number| number > 0) && is_half;
+        if is_new && links::plugged_in(host, link.index)?.is_empty() {
+            rules::remove(&name)?;
+            links::delete(host, &name)?;
+        }
+    }
+    Ok(())
 }
 
 fn is_ours(link: &Link, subnet: Subnet) -> bool {
@@ -135,8 +153,8 @@ fn is_taken(host: &Netlink, subnet: Subnet, own: Option<u32>) -> Result<bool> {
 }
 
 /// By IPv6 whoever is on a network may say that he's its router, and the host would send its packets to a container.
-fn ignore_routers(bridge: &str) -> Result<()> {
-    let file = format!("/proc/sys/net/ipv6/conf/{bridge}/accept_ra");
+pub fn ignore_routers(interface: &str) -> Result<()> {
+    let file = format!("/proc/sys/net/ipv6/conf/{interface}/accept_ra");
     let said = match fs::read_to_string(&file) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()), // there's no IPv6
         said => said.with_context(|| format!("reading {file}"))?,
@@ -148,13 +166,24 @@ fn ignore_routers(bridge: &str) -> Result<()> {
     Ok(())
 }
 
+/// By IPv6 an interface has an address even if nobody gives it one, and our rules know IPv4 only.
+fn close_ipv6(bridge: &str) -> Result<()> {
+    let file = format!("/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6");
+    debug!("write({file:?}, \"1\")");
+    match fs::write(&file, "1") {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()), // there's no IPv6
+        wrote => wrote.with_context(|| format!("writing 1 to {file}")),
+    }
+}
+
 /// All networks that are there, in the order in which they were made.
 pub fn all(host: &Netlink) -> Result<Vec<Bridge>> {
     let addresses = links::addresses(host)?;
     let mut found = Vec::new();
     for (name, link, alias) in links::bridges(host)? {
         let number = name.strip_prefix(BRIDGES).and_then(|number| number.parse::<u8>().ok());
-        let of_it = addresses.iter().find(|(index, ..)| *index == link.index);
+        let of_it =
+            addresses.iter().find(|(index, _, prefix)| *index == link.index && [16, 24].contains(prefix));
         let Some(subnet) = of_it.map(|(_, gateway, prefix)| Subnet { gateway: *gateway, prefix: *prefix })
         else {
             continue;
@@ -167,6 +196,7 @@ pub fn all(host: &Netlink) -> Result<Vec<Bridge>> {
             found.push(Bridge { network, name, index: link.index, subnet, is_internal });
         }
     }
+    found.sort_by_key(|bridge| bridge.index);
     Ok(found)
 }
 

@@ -54,6 +54,7 @@ pub fn connect(plan: &Plan, record: &Record, child: Pid) -> Result<Vec<OwnedFd>>
     let end = links::look(&container, INSIDE)?.with_context(|| format!("there is no {INSIDE}"))?;
     let address = bridge.subnet.address(number);
     links::set_address(&container, &end, address, bridge.subnet.prefix)?;
+    within(&namespace, || bridge::ignore_routers(INSIDE))?; // a neighbour may say that he's one
     links::set_up(&container, INSIDE)?;
     if !bridge.is_internal {
         links::add_default_route(&container, bridge.subnet.gateway)?; // last: it leads over an interface that is up
@@ -82,6 +83,7 @@ fn lay(host: &Netlink, bridge: &Bridge, id: &str, namespace: &File) -> Result<u3
         match links::add_cable(host, &name, bridge.index, (INSIDE, mac, namespace.as_fd())) {
             Ok(()) => return Ok(number),
             Err(Errno::EEXIST) => {}
+            Err(Errno::EXFULL) => bail!("the bridge {} has no place for another cable", bridge.name),
             Err(errno) => return Err(errno).with_context(|| format!("laying the cable {name}")),
         }
     }

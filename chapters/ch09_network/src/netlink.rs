@@ -128,8 +128,11 @@ impl Netlink {
             self.send(&bytes)?;
             let (found, is_whole) = self.receive_all()?;
             tries += 1;
-            if is_whole || tries == 5 {
+            if is_whole {
                 return Ok(found);
+            }
+            if tries == 5 {
+                return Err(Errno::EAGAIN);
             }
         }
     }
@@ -145,7 +148,7 @@ impl Netlink {
             while let Some((message, behind)) = first_message(rest) {
                 is_whole &= u16::from_ne_bytes([message[6], message[7]]) & NLM_F_DUMP_INTR as u16 == 0;
                 match kind_of(message) {
-                    NLMSG_DONE => return Ok((found, is_whole)),
+                    NLMSG_DONE => return error_in(message).map(|()| (found, is_whole)),
                     NLMSG_ERROR => return Err(error_in(message).err().unwrap_or(Errno::EBADMSG)),
                     _ => found.push(message[HEADER..].to_vec()),
                 }

@@ -1,9 +1,11 @@
 //! Which network a container is on: `--network`. network_namespaces(7).
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::str::FromStr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use ch07_lifecycle::names;
 use nix::sys::socket::SockProtocol::NetlinkRoute;
 
@@ -65,18 +67,27 @@ pub fn new_name(text: &str) -> Result<String, String> {
 
 /// As long as the file is open, no network is made or taken away. What is locked is the host's network itself: it's a file as well.
 pub fn hold() -> Result<File> {
-    let own = open()?;
-    own.lock_shared().context("locking the host's network")?;
-    Ok(own)
+    hold_with(File::try_lock_shared)
 }
 
 /// The same, for whoever makes one or takes one away.
 pub fn hold_alone() -> Result<File> {
-    let own = open()?;
-    own.lock().context("locking the host's network")?;
-    Ok(own)
+    hold_with(File::try_lock)
 }
 
-fn open() -> Result<File> {
-    File::open("/proc/self/ns/net").context("opening the host's network")
+/// Tries for a while. Anybody can lock that file, and whoever did it for no good reason isn't waited for.
+fn hold_with(try_it: fn(&File) -> Result<(), TryLockError>) -> Result<File> {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let own = File::open("/proc/self/ns/net").context("opening the host's network")?;
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match try_it(&own) {
+            Ok(()) => return Ok(own),
+            Err(TryLockError::WouldBlock) if Instant::now() < end => sleep(Duration::from_millis(1)),
+            Err(TryLockError::WouldBlock) => {
+                bail!("somebody has held the lock on the host's network for {PATIENCE:?}")
+            }
+            Err(TryLockError::Error(error)) => return Err(error).context("locking the host's network"),
+        }
+    }
 }

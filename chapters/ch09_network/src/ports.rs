@@ -40,7 +40,11 @@ impl FromStr for Ports {
         let inside = range(inside).ok_or_else(wrong)?;
         let hosts = if host.is_empty() { vec![0; inside.len()] } else { range(host).ok_or_else(wrong)? };
         if hosts.len() != inside.len() {
-            return Err(wrong());
+            return Err(format!(
+                "{text:?}: the host has {} ports, the container {}",
+                hosts.len(),
+                inside.len()
+            ));
         }
         Ok(Ports(hosts.into_iter().zip(inside).map(|(host, inside)| Port { ip, host, inside }).collect()))
     }

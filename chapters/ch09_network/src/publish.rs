@@ -39,6 +39,8 @@ pub fn publish<'a>(
         doors.into_iter().try_for_each(proxy::serve)
     })?;
     let name = format!("{}-{}", bridge.name, record.id());
+    // Out of an internal network no answer finds its way back to a client: the process asks with the host's address.
+    let redirections = if bridge.is_internal { Vec::new() } else { redirections };
     let table = rules::redirect(&name, &bridge.name, container, &redirections)?;
     if !shown.is_empty() {
         record.write(PUBLISHED, shown.trim_end())?;

@@ -7,10 +7,10 @@ use anyhow::{Context, Result};
 use log::{debug, warn};
 use nix::errno::Errno;
 use nix::libc::{
-    AF_INET, AF_UNSPEC, NF_INET_POST_ROUTING, NF_INET_PRE_ROUTING, NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC,
-    NF_IP_PRI_RAW, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES, NFT_MSG_DELTABLE,
-    NFT_MSG_GETTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NFT_MSG_NEWTABLE, NLM_F_APPEND, NLM_F_CREATE,
-    NLM_F_EXCL,
+    AF_INET, AF_UNSPEC, NF_INET_FORWARD, NF_INET_POST_ROUTING, NF_INET_PRE_ROUTING, NF_IP_PRI_FILTER,
+    NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC, NF_IP_PRI_RAW, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END,
+    NFNL_SUBSYS_NFTABLES, NFT_MSG_DELTABLE, NFT_MSG_GETTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE,
+    NFT_MSG_NEWTABLE, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL,
 };
 use nix::sys::socket::SockProtocol;
 
@@ -103,10 +103,15 @@ fn make(kernel: &Netlink, name: &str, flags: u32, chains: &[Chain]) -> Result<()
 /// to, by a published port, sends to the host. The next network is outside, too. They stay when the container has ended, like
 /// the bridge whose name the table has.
 ///
-/// Of an internal network nothing leaves: instead of the chain `out` there's one more rule in `shut`.
+/// Of an internal network nothing leaves. So instead of the chain `out` there's one more rule in `shut`, and for what would leave
+/// because a published port of somebody else's gives it another destination, one more chain:
 ///
 /// ```text
 ///         iifname BRIDGE ip daddr != 172.30.0.0/24 drop
+///     }
+///     chain stop {
+///         type filter hook forward priority filter
+///         iifname BRIDGE oifname != BRIDGE drop
 /// ```
 ///
 /// Returns whether it wasn't there.
@@ -136,7 +141,9 @@ pub fn of_network(bridge: &Bridge) -> Result<bool> {
     };
     let chains = if bridge.is_internal {
         shut.rules.push(leaves.collect());
-        vec![shut]
+        let rule = in_by(name).into_iter().chain(not_out_by(name)).chain(drop_it());
+        let (kind, hook, priority) = ("filter", NF_INET_FORWARD, NF_IP_PRI_FILTER);
+        vec![shut, Chain { name: "stop", kind, hook, priority, rules: vec![rule.collect()] }]
     } else {
         vec![out, shut]
     };

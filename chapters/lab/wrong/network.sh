@@ -302,6 +302,11 @@ while not (pid in select.select([pid, door], [], [])[0]):
         ;;
     one-of-range/run) exec "$right" "${@/%8000-8002:80-82/8000:80}" ;;
     ps-without-ports/ps) exec "$(dirname "$(readlink -f "$right")")/ch08_images" "$@" ;;
+    internal-by-ipv6/network)
+        "$right" "$@" || exit
+        [[ $* != *--internal* ]] || echo 0 >/proc/sys/net/ipv6/conf/byhand1/disable_ipv6
+        exit 0
+        ;;
     no-hosts/run) emptied /etc/hosts ;;
     no-hostname/run) emptied /etc/hostname ;;
     no-resolv-conf/run) emptied /etc/resolv.conf ;;

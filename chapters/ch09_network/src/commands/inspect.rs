@@ -35,7 +35,7 @@ fn with_network(record: &Record, mut known: Value) -> Result<Value> {
     let mut here = settings.clone();
     here["Aliases"] = json!(options.as_ref().map(NetworkOptions::aliases));
     settings["Networks"] = json!({network: here});
-    settings["Ports"] = if settings["IPAddress"] == "" { json!({}) } else { ports(record)? };
+    settings["Ports"] = if settings["IPAddress"] == "" { json!({}) } else { ports(record) };
     known["NetworkSettings"] = settings;
     Ok(known)
 }
@@ -51,9 +51,9 @@ fn end(bridge: &Bridge, address: Ipv4Addr) -> Value {
 }
 
 /// By the container's port, the host's that lead there.
-fn ports(record: &Record) -> Result<Value> {
+fn ports(record: &Record) -> Value {
     let mut ports = Map::new();
-    for line in record.read(PUBLISHED)?.unwrap_or_default().lines() {
+    for line in record.read(PUBLISHED).ok().flatten().unwrap_or_default().lines() {
         let Some((inside, host)) = line.split_once(" -> ") else { continue };
         let Some((ip, port)) = host.rsplit_once(':') else { continue };
         let way = json!({"HostIp": ip.trim_matches(['[', ']']), "HostPort": port});
@@ -61,5 +61,5 @@ fn ports(record: &Record) -> Result<Value> {
             ways.push(way);
         }
     }
-    Ok(Value::Object(ports))
+    Value::Object(ports)
 }

@@ -177,7 +177,7 @@ fn remove(host: &Netlink, bridge: &Bridge) -> Result<()> {
 
 /// Whether something is plugged in. A cable of a container that has just ended may be there for another moment.
 fn is_used(host: &Netlink, bridge: &Bridge) -> Result<bool> {
-    for _ in 0..100 {
+    for _ in 0..300 {
         if links::plugged_in(host, bridge.index)?.is_empty() {
             return Ok(false);
         }

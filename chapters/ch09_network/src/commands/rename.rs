@@ -15,6 +15,7 @@ pub fn rename(args: &Args) -> Result<u8> {
 
 /// Writes the new name on the container's cable, if it has one.
 fn tell_network(record: &Record) -> Result<()> {
+    let Ok(options) = NetworkOptions::of(record) else { return Ok(()) }; // it's on no network that we know
     let Some((_, own)) = cable::place_of(record)? else { return Ok(()) };
-    neighbours::label(record, NetworkOptions::of(record)?.aliases(), own.cable)
+    neighbours::label(record, options.aliases(), own.cable)
 }

@@ -1,10 +1,11 @@
 //! Networks that don't reach each other, and some that reach nobody else.
 
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::net::if_::if_nametoindex;
 
 use super::asker::{Asker, inside};
 use super::dns::{A, NOERROR, NXDOMAIN, SERVFAIL};
@@ -33,6 +34,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Network,
         "From a network that was made with --internal nothing gets out, whatever way a container knows; within it all is as ever.",
         internal,
+    ),
+    Check::new(
+        "net-internal-ports",
+        Network,
+        "Out of an internal network no published port of others is reached, by IPv4 or IPv6; its own are, from the host.",
+        internal_ports,
     ),
     Check::new(
         "net-internal-names",
@@ -151,6 +158,25 @@ fn internal(lab: &Lab) -> Result<()> {
 /// One address for each name.
 fn usual(asked: &Asked<'_>) -> Vec<Vec<u8>> {
     vec![asked.has([10, 1, 1, 1])]
+}
+
+fn internal_ports(lab: &Lab) -> Result<()> {
+    make(lab, &["--internal"], "inner")?;
+    let open = server(lab, &["-p", "8080:80"], "hello")?;
+    asked("127.0.0.1:8080")?; // it serves
+    let two = server(lab, &["--network", "inner", "-p", "8081:80"], "from within")?;
+    gives_itself_a_route(&two, "172.30.1.1")?;
+    must_reach(&two, "172.30.1.1:8080", false)?;
+    // An interface has an address by IPv6 that nobody gave it, made of its hardware address.
+    let by_ipv6 = inside(two.process()?, || {
+        let here = if_nametoindex("eth0")?;
+        let gateway = SocketAddrV6::new("fe80::42:acff:fe1e:101".parse()?, 8080, 0, here);
+        Ok(TcpStream::connect_timeout(&gateway.into(), Duration::from_secs(1)).is_ok())
+    })?;
+    see::same(open.line(), "to be reached by IPv6 from an internal network:", false, by_ipv6)?;
+    let answer = asked("127.0.0.1:8081")?;
+    let says = answer.ends_with("from within\n");
+    if says { Ok(()) } else { Err(two.differs("\"from within\" from the host's port 8081", answer)) }
 }
 
 fn internal_names(lab: &Lab) -> Result<()> {
