@@ -435,6 +435,7 @@ while not (pid in select.select([pid, door], [], [])[0]):
         status=$?
         if [[ $* == *inner* ]]; then
             nft flush chain ip byhand1 shut
+            nft flush chain ip byhand1 stop
             nft add rule ip byhand1 shut iifname byhand1 ip daddr != 172.30.1.0/24 fib daddr type local drop
         fi
         exit "$status"
