@@ -54,8 +54,8 @@ impl Subnet {
         1 << (32 - u32::from(self.prefix))
     }
 
-    /// All numbers that can be a container's, from one on that depends on its id: who starts at the same time hardly ever wants
-    /// the same one.
+    /// All numbers that can be a container's, from one on that depends on its id: who starts at the same time hardly
+    /// ever wants the same one.
     pub fn numbers(&self, id: &str) -> impl Iterator<Item = u32> {
         let (all, gateway) = (self.size() - 2, self.gateway.to_bits() & (self.size() - 1));
         let start =
@@ -99,8 +99,9 @@ pub fn number_of(bridge: &str, cable: &str) -> Option<u32> {
     cable.strip_prefix(bridge)?.strip_prefix('-')?.parse().ok()
 }
 
-/// The hardware address that belongs to an address, always the same one. Others remember which one they've seen, and would
-/// send to a container that's gone for as long. The second bit of the first byte says that no factory has chosen it.
+/// The hardware address that belongs to an address, always the same one. Others remember which one they've seen, and
+/// would send to a container that's gone for as long. The second bit of the first byte says that no factory has chosen
+/// it.
 pub fn mac(address: Ipv4Addr) -> Mac {
     let [a, b, c, d] = address.octets();
     [0x02, 0x42, a, b, c, d]

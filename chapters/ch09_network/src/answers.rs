@@ -1,7 +1,8 @@
 //! Questions about names, and what we know ourselves: RFC 1035.
 //!
-//! A packet is a header of twelve bytes, a question, and records. A name in there is a list of parts, each with its length before
-//! it, and none to end it. Whoever answers copies the question as it is, so all that we have to read is a name.
+//! A packet is a header of twelve bytes, a question, and records. A name in there is a list of parts, each with its
+//! length before it, and none to end it. Whoever answers copies the question as it is, so all that we have to read is a
+//! name.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
@@ -60,8 +61,8 @@ struct Asked {
     end: usize,
 }
 
-/// What there is to say of a name: no error and no record means that it's somebody's, and has nothing of the kind that was
-/// asked for. Programs ask for an IPv6 address first, and would give up at an error.
+/// What there is to say of a name: no error and no record means that it's somebody's, and has nothing of the kind that
+/// was asked for. Programs ask for an IPv6 address first, and would give up at an error.
 struct Known {
     code: Code,
     /// The records, all of one kind.
@@ -69,7 +70,8 @@ struct Known {
     records: Vec<Vec<u8>>,
 }
 
-/// Answers a question about the containers of this network, in so many bytes at most: one that needs more says that it's cut off.
+/// Answers a question about the containers of this network, in so many bytes at most: one that needs more says that
+/// it's cut off.
 pub fn answer(packet: &[u8], longest: usize, bridge: &Bridge) -> Reply {
     // Whoever answers an answer may talk with another such program for ever.
     let Some(flags) = number(packet, 2).filter(|flags| packet.len() >= HEADER && flags & IS_ANSWER == 0)

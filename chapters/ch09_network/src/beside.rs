@@ -1,7 +1,7 @@
 //! A process beside the keeper, for what a container needs on the host as long as it runs: fork(2), pipe(2).
 //!
-//! The keeper is one thread that waits for many things, and it should stay one. So what serves others, in threads, is a second
-//! process. It ends when the keeper lets go of a pipe, which the kernel does for it in any case.
+//! The keeper is one thread that waits for many things, and it should stay one. So what serves others, in threads, is a
+//! second process. It ends when the keeper lets go of a pipe, which the kernel does for it in any case.
 
 use std::convert::Infallible;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -15,8 +15,8 @@ use log::debug;
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, close, fork};
 
-/// Starts the process, which keeps what is `open`, and whose `work` is to start threads. It ends when what this returns is
-/// closed.
+/// Starts the process, which keeps what is `open`, and whose `work` is to start threads. It ends when what this returns
+/// is closed.
 pub fn start(open: &[RawFd], work: impl FnOnce() -> Result<()>) -> Result<OwnedFd> {
     let (until, ours) = io::pipe().context("making a pipe")?;
     let (mut starts, ready) = io::pipe().context("making a pipe")?;
@@ -50,8 +50,8 @@ pub fn start(open: &[RawFd], work: impl FnOnce() -> Result<()>) -> Result<OwnedF
 /// What the process says when it serves.
 const READY: &str = "ready";
 
-/// All that the process does. It must keep nothing open of its maker's, least of all the lock that says the container lives,
-/// and nothing of the caller's, whom the keeper leaves later.
+/// All that the process does. It must keep nothing open of its maker's, least of all the lock that says the container
+/// lives, and nothing of the caller's, whom the keeper leaves later.
 fn stay(
     open: &[RawFd],
     mut until: PipeReader,

@@ -1,6 +1,7 @@
 //! A bridge: a switch made of software, that the cables of a network's containers are plugged into. rtnetlink(7).
 //!
-//! It's all that there is of a network: its number says its name, its alias how people call it, its address which ones it has.
+//! It's all that there is of a network: its number says its name, its alias how people call it, its address which ones
+//! it has.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -86,7 +87,8 @@ pub fn create(host: &Netlink, network: &str, wanted: Option<Subnet>, is_internal
         let link = links::look(host, &name)?
             .with_context(|| format!("the bridge {name} has been taken away just now"))?;
         let bridge = Bridge { network, index: link.index, subnet, is_internal, name };
-        // If somebody has only deleted an older bridge of that name, its rules are there still, and they aren't this one's.
+        // If somebody has only deleted an older bridge of that name, its rules are there still, and they aren't this
+        // one's.
         let completed = rules::remove(&bridge.name).and_then(|()| complete(host, &link, bridge.clone()));
         return completed.inspect_err(|_| {
             let _ = links::delete(host, &bridge.name); // it's not complete, and the error is said
@@ -97,8 +99,8 @@ pub fn create(host: &Netlink, network: &str, wanted: Option<Subnet>, is_internal
 
 /// Makes it. Returns whether it wasn't there.
 fn add(host: &Netlink, name: &str, subnet: Subnet) -> Result<bool> {
-    // With a hardware address of its own: else it's the lowest one of what is plugged in, another one with each container,
-    // and those that have written down the old one send to somebody who's gone.
+    // With a hardware address of its own: else it's the lowest one of what is plugged in, another one with each
+    // container, and those that have written down the old one send to somebody who's gone.
     match links::add_bridge(host, name, mac(subnet.gateway)) {
         Ok(()) => info!("made the bridge {name}, which stays: ip link delete {name} takes it away"),
         Err(Errno::EEXIST) => return Ok(false),
@@ -121,7 +123,8 @@ fn complete(host: &Netlink, link: &Link, bridge: Bridge) -> Result<Bridge> {
     Ok(bridge)
 }
 
-/// What somebody was making when he was killed: it has no alias yet. Call it with the lock held alone: nobody is making one now.
+/// What somebody was making when he was killed: it has no alias yet. Call it with the lock held alone: nobody is making
+/// one now.
 fn clear_half_made(host: &Netlink) -> Result<()> {
     for (name, link, alias) in links::bridges(host)? {
         let number = name.strip_prefix(BRIDGES).and_then(|number| number.parse::<u8>().ok());
@@ -139,8 +142,8 @@ fn is_ours(link: &Link, subnet: Subnet) -> bool {
     link.kind == "bridge" && link.mac == mac(subnet.gateway)
 }
 
-/// Whether the host has another way to these addresses than this interface: ours would hide it, and with it somebody's machines. A
-/// way that is wide, as that of a VPN to half of the private addresses, loses only a few of them.
+/// Whether the host has another way to these addresses than this interface: ours would hide it, and with it somebody's
+/// machines. A way that is wide, as that of a VPN to half of the private addresses, loses only a few of them.
 fn is_taken(host: &Netlink, subnet: Subnet, own: Option<u32>) -> Result<bool> {
     const WIDE: u8 = 16;
     let leads_there = |to: Ipv4Addr, prefix: u8| {

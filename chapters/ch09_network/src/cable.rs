@@ -1,7 +1,7 @@
 //! A container's cable: one end in the bridge, the other in the container. veth(4), setns(2).
 //!
-//! Nobody ever takes a cable away. When the last process of a network namespace has gone, and the last socket in there, the kernel
-//! removes the ends in there, and a cable goes with either of its ends, whoever was killed, and however.
+//! Nobody ever takes a cable away. When the last process of a network namespace has gone, and the last socket in there,
+//! the kernel removes the ends in there, and a cable goes with either of its ends, whoever was killed, and however.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -29,7 +29,8 @@ use crate::{bridge, files, network, publish, way_out};
 /// How the container calls its end.
 const INSIDE: &str = "eth0";
 
-/// Connects the container whose child this is to its network. The child waits, and has a namespace that nobody else is in.
+/// Connects the container whose child this is to its network. The child waits, and has a namespace that nobody else is
+/// in.
 ///
 /// Returns what is to stay open as long as it runs.
 pub fn connect(plan: &Plan, record: &Record, child: Pid) -> Result<Vec<OwnedFd>> {
@@ -38,7 +39,8 @@ pub fn connect(plan: &Plan, record: &Record, child: Pid) -> Result<Vec<OwnedFd>>
         files::give(plan, record, &options, None)?;
         return Ok(Vec::new());
     }
-    // A child that has ended has no namespace any more. It has said why, and its status is there for whoever waits for it.
+    // A child that has ended has no namespace any more. It has said why, and its status is there for whoever waits for
+    // it.
     let Some(namespace) = open_namespace(&child.to_string())? else { return Ok(Vec::new()) };
     let container = within(&namespace, || Netlink::open(NetlinkRoute))?;
     links::set_up(&container, "lo")?;
@@ -74,8 +76,8 @@ fn plug_in(host: &Netlink, network: &str, id: &str, namespace: &File) -> Result<
     Ok((bridge, number))
 }
 
-/// Lays a cable, and returns its number, which is the container's address. Who has an address? The kernel knows, for there is
-/// never more than one interface of a name: if it is taken, it's the next one's turn.
+/// Lays a cable, and returns its number, which is the container's address. Who has an address? The kernel knows, for
+/// there is never more than one interface of a name: if it is taken, it's the next one's turn.
 fn lay(host: &Netlink, bridge: &Bridge, id: &str, namespace: &File) -> Result<u32> {
     for number in bridge.subnet.numbers(id) {
         let (name, mac) =

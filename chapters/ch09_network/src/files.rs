@@ -1,7 +1,7 @@
 //! The files by which programs find names and addresses: hosts(5), resolv.conf(5), hostname(5).
 //!
-//! They are no part of an image, for each container has its own. So they lie in a layer of their own, on the image and below
-//! what the container writes: it can change them, and nothing of that is seen in the next one.
+//! They are no part of an image, for each container has its own. So they lie in a layer of their own, on the image and
+//! below what the container writes: it can change them, and nothing of that is seen in the next one.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, FileTimes, Permissions};
@@ -60,8 +60,8 @@ pub fn give(plan: &Plan, record: &Record, options: &NetworkOptions, place: Optio
         .with_context(|| format!("having {} look as the image's", etc.display()))
 }
 
-/// What the container made of them last time is gone: it has another address now, perhaps. Its own files are a stranger's, so
-/// no link in there is followed.
+/// What the container made of them last time is gone: it has another address now, perhaps. Its own files are a
+/// stranger's, so no link in there is followed.
 fn forget_changes(record: &Record) -> Result<()> {
     let forgetting = || format!("looking for /etc in {}", record.path("upper").display());
     let upper = File::open(record.way().join("upper")).with_context(forgetting)?;

@@ -1,7 +1,8 @@
 //! Instructions, of which a rule consists: nf_tables, of which linux/netfilter/nf_tables.h is all the documentation.
 //!
-//! A rule is a program for a small machine in the kernel: it loads bytes of a packet into a register, compares them, and goes
-//! on to its next instruction only if they are what it wants. Unlike elsewhere in netlink, numbers are in the network's order.
+//! A rule is a program for a small machine in the kernel: it loads bytes of a packet into a register, compares them,
+//! and goes on to its next instruction only if they are what it wants. Unlike elsewhere in netlink, numbers are in the
+//! network's order.
 
 use std::net::Ipv4Addr;
 

@@ -84,8 +84,8 @@ pub fn add_bridge(kernel: &Netlink, name: &str, mac: Mac) -> Result<(), Errno> {
     kernel.change(request)
 }
 
-/// `ip link add NAME master BRIDGE up type veth peer name PEER address MAC netns NAMESPACE`: both ends at once, one plugged
-/// in, the other where it belongs.
+/// `ip link add NAME master BRIDGE up type veth peer name PEER address MAC netns NAMESPACE`: both ends at once, one
+/// plugged in, the other where it belongs.
 pub fn add_cable(
     kernel: &Netlink,
     name: &str,
@@ -110,8 +110,8 @@ pub fn add_cable(
     kernel.change(request)
 }
 
-/// `ip link set LINK alias TEXT`: a text that the kernel keeps with the interface, for whoever wants to know. No error if it has
-/// gone.
+/// `ip link set LINK alias TEXT`: a text that the kernel keeps with the interface, for whoever wants to know. No error
+/// if it has gone.
 pub fn set_alias(kernel: &Netlink, index: u32, text: &str) -> Result<()> {
     debug!("ip link set {index} alias {text:?}");
     let request = Request::new(RTM_NEWLINK, 0, &interface(index, 0)).with(IFLA_IFALIAS, text.as_bytes());

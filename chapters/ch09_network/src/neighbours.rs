@@ -1,7 +1,8 @@
 //! Who is on the network, and by which names: rtnetlink(7).
 //!
-//! There's no list of them. Each cable carries its container's names: the kernel keeps a text with an interface, its alias, and
-//! forgets it when the cable goes. So a name is nobody's a moment after its container has ended, by whatever death.
+//! There's no list of them. Each cable carries its container's names: the kernel keeps a text with an interface, its
+//! alias, and forgets it when the cable goes. So a name is nobody's a moment after its container has ended, by whatever
+//! death.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -52,7 +53,8 @@ pub fn label(record: &Record, aliases: &[String], cable: u32) -> Result<()> {
     }
 }
 
-/// What the label says: the container's id, its name, its aliases. Longer names aren't found, for nobody can ask for them.
+/// What the label says: the container's id, its name, its aliases. Longer names aren't found, for nobody can ask for
+/// them.
 fn text(record: &Record, aliases: &[String]) -> Result<String> {
     let name = record.read("name")?.filter(|name| name.len() <= LONGEST_LABEL);
     let own = [record.id().to_string(), name.unwrap_or_else(|| NAMELESS.to_string())];

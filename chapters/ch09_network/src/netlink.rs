@@ -1,7 +1,7 @@
 //! Requests to the kernel's network code, and its answers: netlink(7), rtnetlink(7).
 //!
-//! A message is a header, then a structure that belongs to its kind, then attributes. An attribute is a length, a number and
-//! a value, and the value may be attributes again. Each begins at a multiple of four bytes.
+//! A message is a header, then a structure that belongs to its kind, then attributes. An attribute is a length, a
+//! number and a value, and the value may be attributes again. Each begins at a multiple of four bytes.
 
 use std::iter;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -137,8 +137,8 @@ impl Netlink {
         }
     }
 
-    /// All messages up to the one that says it's all, and whether they are: where things come and go while the kernel tells of
-    /// them, one may be missing.
+    /// All messages up to the one that says it's all, and whether they are: where things come and go while the kernel
+    /// tells of them, one may be missing.
     fn receive_all(&self) -> Result<(Vec<Vec<u8>>, bool), Errno> {
         let (mut found, mut is_whole) = (Vec::new(), true);
         loop {

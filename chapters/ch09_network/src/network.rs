@@ -65,7 +65,8 @@ pub fn new_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// As long as the file is open, no network is made or taken away. What is locked is the host's network itself: it's a file as well.
+/// As long as the file is open, no network is made or taken away. What is locked is the host's network itself: it's a
+/// file as well.
 pub fn hold() -> Result<File> {
     hold_with(File::try_lock_shared)
 }

@@ -22,7 +22,8 @@ pub struct Ports(pub Vec<Port>);
 impl FromStr for Ports {
     type Err = String;
 
-    /// `80`, `8080:80`, `127.0.0.1:8080:80`, `127.0.0.1::80`, `[::1]:8080:80`, `8000-8002:80-82`, and each of them with `/tcp`.
+    /// `80`, `8080:80`, `127.0.0.1:8080:80`, `127.0.0.1::80`, `[::1]:8080:80`, `8000-8002:80-82`, and each of them with
+    /// `/tcp`.
     fn from_str(text: &str) -> Result<Ports, String> {
         let wrong = || format!("{text:?} is no [IP:][HOST-PORT:]PORT[/tcp]");
         let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));

@@ -1,8 +1,8 @@
 //! What comes to the host's ports is handed on by a process: listen(2), accept(2).
 //!
-//! It's for whoever is on the host: `localhost`, which no rule can lead away, and containers that use a port of the host. What
-//! comes from outside is led on by a rule, and gets here only where that can't be. To listen is also to have the port: nobody
-//! else gets it, and it's free when the process has gone.
+//! It's for whoever is on the host: `localhost`, which no rule can lead away, and containers that use a port of the
+//! host. What comes from outside is led on by a rule, and gets here only where that can't be. To listen is also to have
+//! the port: nobody else gets it, and it's free when the process has gone.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
@@ -85,7 +85,8 @@ fn welcome(door: &Door) {
     }
 }
 
-/// Carries bytes both ways until both sides have said all. A client whose server can't be reached sees its connection close.
+/// Carries bytes both ways until both sides have said all. A client whose server can't be reached sees its connection
+/// close.
 fn carry(client: &TcpStream, inside: SocketAddr) {
     let Ok(server) = TcpStream::connect_timeout(&inside, Duration::from_secs(10)) else { return };
     for side in [client, &server] {

@@ -15,8 +15,8 @@ use crate::{beside, proxy};
 /// The fact that says which ports of the host it really is, while the container runs.
 pub const PUBLISHED: &str = "published";
 
-/// Publishes these ports, and starts the process for them and for the container's name server. It's in force as long as what
-/// this returns is open.
+/// Publishes these ports, and starts the process for them and for the container's name server. It's in force as long as
+/// what this returns is open.
 pub fn publish<'a>(
     record: &Record,
     ports: impl Iterator<Item = &'a Port>,

@@ -1,7 +1,7 @@
 //! The name server of one container: udp(7), tcp(7), network_namespaces(7).
 //!
-//! A socket stays in the network namespace that it was made in. These are made in the container's, where nobody else can ask or
-//! answer; the process that has them is the host's, and asks the host's name servers.
+//! A socket stays in the network namespace that it was made in. These are made in the container's, where nobody else
+//! can ask or answer; the process that has them is the host's, and asks the host's name servers.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};

@@ -99,12 +99,12 @@ fn make(kernel: &Netlink, name: &str, flags: u32, chains: &[Chain]) -> Result<()
 /// }
 /// ```
 ///
-/// What leaves it gets the host's address. And whoever is outside and knows where the network is doesn't get in: who has leave
-/// to, by a published port, sends to the host. The next network is outside, too. They stay when the container has ended, like
-/// the bridge whose name the table has.
+/// What leaves it gets the host's address. And whoever is outside and knows where the network is doesn't get in: who
+/// has leave to, by a published port, sends to the host. The next network is outside, too. They stay when the container
+/// has ended, like the bridge whose name the table has.
 ///
-/// Of an internal network nothing leaves. So instead of the chain `out` there's one more rule in `shut`, and for what would leave
-/// because a published port of somebody else's gives it another destination, one more chain:
+/// Of an internal network nothing leaves. So instead of the chain `out` there's one more rule in `shut`, and for what
+/// would leave because a published port of somebody else's gives it another destination, one more chain:
 ///
 /// ```text
 ///         iifname BRIDGE ip daddr != 172.30.0.0/24 drop
@@ -175,7 +175,8 @@ pub struct Redirection {
     pub inside: u16,
 }
 
-/// What comes in for one of these ports of the host, by any other interface than the `bridge`, gets a container's address:
+/// What comes in for one of these ports of the host, by any other interface than the `bridge`, gets a container's
+/// address:
 ///
 /// ```text
 /// table ip NAME {
@@ -187,8 +188,8 @@ pub struct Redirection {
 /// }
 /// ```
 ///
-/// The table is the socket's that this returns: nobody else can change it, and it goes when that is closed. `None` if there's
-/// nothing to redirect.
+/// The table is the socket's that this returns: nobody else can change it, and it goes when that is closed. `None` if
+/// there's nothing to redirect.
 pub fn redirect(
     name: &str,
     bridge: &str,

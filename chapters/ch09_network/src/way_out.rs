@@ -14,8 +14,8 @@ const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 /// Opens it, if it isn't open. It stays open when the container has ended.
 pub fn open(bridge: &Bridge) -> Result<()> {
     let name = &bridge.name;
-    // First the rules: without them packets would leave with an address that nobody outside has heard of, and come in from
-    // everywhere.
+    // First the rules: without them packets would leave with an address that nobody outside has heard of, and come in
+    // from everywhere.
     if rules::of_network(bridge)? {
         info!("made the table {name} of nftables, which stays: nft delete table ip {name} takes it away");
     }
