@@ -7,12 +7,13 @@
 use std::net::Ipv4Addr;
 
 use nix::libc::{
-    AF_INET, IFNAMSIZ, IPPROTO_TCP, NF_DROP, NFT_CMP_EQ, NFT_CMP_NEQ, NFT_META_IIFNAME, NFT_META_L4PROTO,
-    NFT_META_OIFNAME, NFT_NAT_DNAT, NFT_PAYLOAD_NETWORK_HEADER, NFT_PAYLOAD_TRANSPORT_HEADER, NFT_REG_1,
-    NFT_REG_2, NFT_REG_VERDICT, RTN_LOCAL,
+    AF_INET, IFNAMSIZ, IPPROTO_TCP, IPPROTO_UDP, NF_DROP, NFT_CMP_EQ, NFT_CMP_NEQ, NFT_META_IIFNAME,
+    NFT_META_L4PROTO, NFT_META_OIFNAME, NFT_NAT_DNAT, NFT_PAYLOAD_NETWORK_HEADER,
+    NFT_PAYLOAD_TRANSPORT_HEADER, NFT_REG_1, NFT_REG_2, NFT_REG_VERDICT, RTN_LOCAL,
 };
 
 use crate::netlink::Request;
+use crate::ports::Protocol;
 
 // Numbers of attributes, which the libc crate lacks.
 const LIST_ELEMENT: u16 = 1;
@@ -22,7 +23,7 @@ const VALUE: u16 = 1;
 const VERDICT: u16 = 2;
 const VERDICT_CODE: u16 = 1;
 
-// Where things are in an IP header, and in a TCP header.
+// Where things are in an IP header, and in a header of TCP or UDP.
 const SOURCE: i32 = 12;
 const DESTINATION: i32 = 16;
 const DESTINATION_PORT: i32 = 2;
@@ -59,10 +60,14 @@ pub fn is_for(address: &[u8]) -> [Instruction; 2] {
     header(NFT_PAYLOAD_NETWORK_HEADER, DESTINATION, address)
 }
 
-/// `tcp dport`: it is for this port, by TCP.
-pub fn is_for_port(port: u16) -> [Instruction; 4] {
+/// `tcp dport` or `udp dport`: it is for this port.
+pub fn is_for_port(protocol: Protocol, port: u16) -> [Instruction; 4] {
+    let protocol = match protocol {
+        Protocol::Tcp => IPPROTO_TCP,
+        Protocol::Udp => IPPROTO_UDP,
+    };
     let [load, is_it] = header(NFT_PAYLOAD_TRANSPORT_HEADER, DESTINATION_PORT, &port.to_be_bytes());
-    [meta(NFT_META_L4PROTO), compare(NFT_CMP_EQ, &[IPPROTO_TCP as u8]), load, is_it]
+    [meta(NFT_META_L4PROTO), compare(NFT_CMP_EQ, &[protocol as u8]), load, is_it]
 }
 
 /// `fib daddr type local`: it is for one of the host's own addresses.

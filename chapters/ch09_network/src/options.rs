@@ -23,7 +23,7 @@ pub struct NetworkOptions {
     #[arg(long, visible_alias = "net", value_name = "NAME|none|host", default_value = bridge::DEFAULT)]
     network: Network,
     /// Have a port of the host lead to one of the container; may be given again
-    #[arg(short, long, value_name = "[IP:][HOST-PORT:]PORT")]
+    #[arg(short, long, value_name = "[IP:][HOST-PORT:]PORT[/udp]")]
     publish: Vec<Ports>,
     /// One more name for the container on its network; may be given again
     #[arg(long, value_name = "NAME", value_parser = hosts::alias)]

@@ -4,7 +4,16 @@ use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
-/// A port of the host that leads to one of the container. TCP only.
+/// How something comes to a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// By a connection.
+    Tcp,
+    /// By itself.
+    Udp,
+}
+
+/// A port of the host that leads to one of the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Port {
     /// The address of the host that it's for. `None`: any.
@@ -13,6 +22,29 @@ pub struct Port {
     pub host: u16,
     /// The container's port.
     pub inside: u16,
+    /// Both ports'.
+    pub protocol: Protocol,
+}
+
+impl FromStr for Protocol {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Protocol, String> {
+        match text {
+            "tcp" => Ok(Protocol::Tcp),
+            "udp" => Ok(Protocol::Udp),
+            other => Err(format!("{other:?} is neither tcp nor udp")),
+        }
+    }
+}
+
+impl Display for Protocol {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        })
+    }
 }
 
 /// What one `-p` says: a port, or several in a row.
@@ -23,13 +55,11 @@ impl FromStr for Ports {
     type Err = String;
 
     /// `80`, `8080:80`, `127.0.0.1:8080:80`, `127.0.0.1::80`, `[::1]:8080:80`, `8000-8002:80-82`, and each of them with
-    /// `/tcp`.
+    /// `/tcp` or `/udp`.
     fn from_str(text: &str) -> Result<Ports, String> {
-        let wrong = || format!("{text:?} is no [IP:][HOST-PORT:]PORT[/tcp]");
+        let wrong = || format!("{text:?} is no [IP:][HOST-PORT:]PORT[/udp]");
         let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-        if protocol != "tcp" {
-            return Err(format!("{text:?}: only TCP ports can be published"));
-        }
+        let protocol = protocol.parse()?;
         let (before, inside) = ports.rsplit_once(':').unwrap_or(("", ports));
         let (ip, host) = match before.rsplit_once(':') {
             None => (None, before),
@@ -47,7 +77,9 @@ impl FromStr for Ports {
                 inside.len()
             ));
         }
-        Ok(Ports(hosts.into_iter().zip(inside).map(|(host, inside)| Port { ip, host, inside }).collect()))
+        Ok(Ports(
+            hosts.into_iter().zip(inside).map(|(host, inside)| Port { ip, host, inside, protocol }).collect(),
+        ))
     }
 }
 
@@ -71,14 +103,16 @@ impl Display for Port {
             0 => write!(f, ":")?,
             host => write!(f, "{host}:")?,
         }
-        write!(f, "{}", self.inside)
+        write!(f, "{}/{}", self.inside, self.protocol)
     }
 }
 
 impl Port {
     /// What `port` prints of it, once the host's port is known: a line for each kind of address.
     pub fn shown(&self, host: SocketAddr) -> String {
-        let line = |ip: IpAddr| format!("{}/tcp -> {}\n", self.inside, SocketAddr::new(ip, host.port()));
+        let line = |ip: IpAddr| {
+            format!("{}/{} -> {}\n", self.inside, self.protocol, SocketAddr::new(ip, host.port()))
+        };
         if self.ip.is_none() && host.is_ipv6() {
             return line(Ipv4Addr::UNSPECIFIED.into()) + &line(host.ip()); // it's heard by IPv4, too
         }
@@ -103,12 +137,16 @@ mod tests {
 
     #[test]
     fn what_docker_takes_and_what_not() {
-        let port = |ip: &str, host, inside| Port { ip: ip.parse().ok(), host, inside };
+        let port = |ip: &str, host, inside| {
+            let protocol = if inside == 53 { Protocol::Udp } else { Protocol::Tcp };
+            Port { ip: ip.parse().ok(), host, inside, protocol }
+        };
         for (text, expected) in [
             ("80", port("", 0, 80)),
             ("8080:80", port("", 8080, 80)),
             (":80", port("", 0, 80)),
             ("8080:80/tcp", port("", 8080, 80)),
+            ("127.0.0.1:5353:53/udp", port("127.0.0.1", 5353, 53)),
             ("127.0.0.1:8080:80", port("127.0.0.1", 8080, 80)),
             ("127.0.0.1::80", port("127.0.0.1", 0, 80)),
             ("[::1]:8080:80", port("::1", 8080, 80)),
@@ -133,7 +171,8 @@ mod tests {
             "2-1",
             "0-1",
             "1-",
-            "80/udp",
+            "80/icmp",
+            "80/",
             "localhost:1:2",
         ] {
             assert!(text.parse::<Ports>().is_err(), "{text}");

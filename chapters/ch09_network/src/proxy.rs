@@ -5,8 +5,10 @@
 //! the port: nobody else gets it, and it's free when the process has gone.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::net::{
+    IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket,
+};
+use std::os::fd::{AsRawFd, RawFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,15 +18,43 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn6, bind, listen, setsockopt, socket, sockopt,
 };
 
-use crate::ports::Port;
+use crate::datagrams;
+use crate::ports::{Port, Protocol};
 
 /// A port of the host, and where in the container it leads.
 #[derive(Debug)]
 pub struct Door {
     /// The host's side.
-    pub listener: TcpListener,
+    pub listener: Listener,
     /// The container's side.
-    pub inside: SocketAddr,
+    inside: SocketAddr,
+}
+
+/// The host's side of a door.
+#[derive(Debug)]
+pub enum Listener {
+    /// Connections come there.
+    Tcp(TcpListener),
+    /// Datagrams come there.
+    Udp(UdpSocket),
+}
+
+impl Listener {
+    /// Where it listens.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        match self {
+            Listener::Tcp(listener) => listener.local_addr(),
+            Listener::Udp(socket) => socket.local_addr(),
+        }
+    }
+
+    /// Its descriptor.
+    pub fn descriptor(&self) -> RawFd {
+        match self {
+            Listener::Tcp(listener) => listener.as_raw_fd(),
+            Listener::Udp(socket) => socket.as_raw_fd(),
+        }
+    }
 }
 
 /// How long to try again: the proxy of a container that has just ended may be about to end, too.
@@ -44,39 +74,64 @@ pub fn open(port: &Port, container: Ipv4Addr) -> Result<Door> {
     Ok(Door { listener, inside: (container, port.inside).into() })
 }
 
-fn listen_at(port: &Port) -> io::Result<TcpListener> {
-    debug!("listen: port {} of {:?}", port.host, port.ip);
+fn listen_at(port: &Port) -> io::Result<Listener> {
+    debug!("bind: port {}/{} of {:?}", port.host, port.protocol, port.ip);
     match port.ip {
-        Some(IpAddr::V4(ip)) => TcpListener::bind((ip, port.host)),
-        Some(IpAddr::V6(ip)) => listen_by_ipv6(ip, port.host, true),
+        Some(IpAddr::V4(ip)) => listen_by_ipv4(port, ip),
+        Some(IpAddr::V6(ip)) => listen_by_ipv6(port, ip, true),
         // Whoever comes by IPv4 is heard there, too, unless the kernel has no IPv6.
-        None => listen_by_ipv6(Ipv6Addr::UNSPECIFIED, port.host, false).or_else(|error| match error.kind() {
+        None => listen_by_ipv6(port, Ipv6Addr::UNSPECIFIED, false).or_else(|error| match error.kind() {
             ErrorKind::AddrInUse | ErrorKind::PermissionDenied => Err(error),
-            _ => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port.host)),
+            _ => listen_by_ipv4(port, Ipv4Addr::UNSPECIFIED),
         }),
     }
 }
 
+fn listen_by_ipv4(port: &Port, ip: Ipv4Addr) -> io::Result<Listener> {
+    match port.protocol {
+        Protocol::Tcp => TcpListener::bind((ip, port.host)).map(Listener::Tcp),
+        Protocol::Udp => UdpSocket::bind((ip, port.host)).map(Listener::Udp),
+    }
+}
+
 /// Whether IPv4 is heard there, too, is the host's decision unless one says it, between socket(2) and bind(2).
-fn listen_by_ipv6(ip: Ipv6Addr, port: u16, alone: bool) -> io::Result<TcpListener> {
-    let socket = socket(AddressFamily::Inet6, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    setsockopt(&socket, sockopt::ReuseAddr, &true)?; // connections that have just ended don't keep the port
+fn listen_by_ipv6(port: &Port, ip: Ipv6Addr, alone: bool) -> io::Result<Listener> {
+    let kind = match port.protocol {
+        Protocol::Tcp => SockType::Stream,
+        Protocol::Udp => SockType::Datagram,
+    };
+    let socket = socket(AddressFamily::Inet6, kind, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&socket, sockopt::Ipv6V6Only, &alone)?;
-    bind(socket.as_raw_fd(), &SockaddrIn6::from(SocketAddrV6::new(ip, port, 0, 0)))?;
-    listen(&socket, Backlog::MAXCONN)?;
-    Ok(socket.into())
+    let address = SockaddrIn6::from(SocketAddrV6::new(ip, port.host, 0, 0));
+    match port.protocol {
+        Protocol::Tcp => {
+            setsockopt(&socket, sockopt::ReuseAddr, &true)?; // connections that have just ended don't keep the port
+            bind(socket.as_raw_fd(), &address)?;
+            listen(&socket, Backlog::MAXCONN)?;
+            Ok(Listener::Tcp(socket.into()))
+        }
+        Protocol::Udp => {
+            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?; // an answer comes from where the question went
+            bind(socket.as_raw_fd(), &address)?;
+            Ok(Listener::Udp(socket.into()))
+        }
+    }
 }
 
 /// Starts a thread that serves a door.
 pub fn serve(door: Door) -> Result<()> {
-    thread::Builder::new().spawn(move || welcome(&door)).context("starting a thread").map(drop)
+    let inside = door.inside;
+    let thread = match door.listener {
+        Listener::Tcp(listener) => thread::Builder::new().spawn(move || welcome(&listener, inside)),
+        Listener::Udp(socket) => thread::Builder::new().spawn(move || datagrams::pass(socket, inside)),
+    };
+    thread.context("starting a thread").map(drop)
 }
 
 /// Takes one after the other, and leaves each to a thread of its own.
-fn welcome(door: &Door) {
+fn welcome(listener: &TcpListener, inside: SocketAddr) {
     loop {
-        let inside = door.inside;
-        let taken = door.listener.accept();
+        let taken = listener.accept();
         // Without memory or descriptors: a client less, and the next one a moment later.
         let left = taken.and_then(|(client, _)| thread::Builder::new().spawn(move || carry(&client, inside)));
         if left.is_err() {

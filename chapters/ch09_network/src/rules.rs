@@ -20,6 +20,7 @@ use crate::instructions::{
     not_in_by, not_out_by,
 };
 use crate::netlink::{Netlink, Request};
+use crate::ports::Protocol;
 
 // Numbers of attributes, which the libc crate lacks.
 const NAME: u16 = 1; // of a table, and of the table that a chain or a rule is in
@@ -173,6 +174,8 @@ pub struct Redirection {
     pub host: u16,
     /// The container's.
     pub inside: u16,
+    /// Both ports'.
+    pub protocol: Protocol,
 }
 
 /// What comes in for one of these ports of the host, by any other interface than the `bridge`, gets a container's
@@ -222,6 +225,6 @@ pub fn redirect(
 
 fn redirection(bridge: &str, container: Ipv4Addr, port: &Redirection) -> Vec<Instruction> {
     let is_meant = port.to.map_or_else(is_for_host, |ip| is_for(&ip.octets()));
-    let comes_in = not_in_by(bridge).into_iter().chain(is_meant).chain(is_for_port(port.host));
+    let comes_in = not_in_by(bridge).into_iter().chain(is_meant).chain(is_for_port(port.protocol, port.host));
     comes_in.chain(instructions::redirect(container, port.inside)).collect()
 }

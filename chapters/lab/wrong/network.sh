@@ -307,6 +307,14 @@ while not (pid in select.select([pid, door], [], [])[0]):
         [[ $* != *--internal* ]] || echo 0 >/proc/sys/net/ipv6/conf/byhand1/disable_ipv6
         exit 0
         ;;
+    udp-as-tcp/run) exec "$right" "${@/%\/udp/}" ;;
+    udp-inside-only/run) exec "$right" "${@/#9999:99\/udp/127.0.0.1:9999:99\/udp}" ;;
+    udp-remembers/start)
+        # The kernel goes on leading them to where the container was. The check has given that address away.
+        old=$(ip -o link | sed -n 's/^[0-9]*: byhand0-\([0-9]*\)@other:.*/\1/p')
+        [ -z "$old" ] || nft "add table ip old; add chain ip old c { type nat hook prerouting priority -110; };
+            add rule ip old c udp dport 9999 dnat to 172.30.0.$old:99"
+        ;;
     no-hosts/run) emptied /etc/hosts ;;
     no-hostname/run) emptied /etc/hostname ;;
     no-resolv-conf/run) emptied /etc/resolv.conf ;;

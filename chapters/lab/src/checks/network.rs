@@ -7,6 +7,7 @@ mod publishing;
 mod dns;
 mod asker;
 mod names;
+mod udp;
 mod upstream;
 mod forwarded;
 mod hostile;
@@ -38,6 +39,7 @@ pub(crate) const CHECKS: &[&[Check]] = &[
     world::CHECKS,
     ports::CHECKS,
     publishing::CHECKS,
+    udp::CHECKS,
     names::CHECKS,
     forwarded::CHECKS,
     hostile::CHECKS,

@@ -1,0 +1,61 @@
+//! What the kernel remembers of datagrams: nfnetlink, of which linux/netfilter/nfnetlink_conntrack.h is all the
+//! documentation; conntrack(8).
+//!
+//! A rule that changes an address is asked only once for each flow. From then on the kernel remembers what it was, as
+//! long as something comes. A client that never stops sending is still led to where a container was, when another one
+//! has its port.
+
+use anyhow::{Context, Result};
+use log::debug;
+use nix::errno::Errno;
+use nix::libc::{AF_INET, IPPROTO_UDP, NFNL_SUBSYS_CTNETLINK, NLA_F_NESTED, NLM_F_DUMP};
+use nix::sys::socket::SockProtocol;
+
+use crate::netlink::{Netlink, Request, attribute};
+
+// Numbers that the libc crate lacks.
+const GET: i32 = 1;
+const DELETE: i32 = 2;
+const AS_IT_CAME: u16 = 1;
+const PROTOCOL: u16 = 2;
+const PROTOCOL_NUMBER: u16 = 1;
+const TO_PORT: u16 = 3;
+
+/// A request about all that is remembered of IPv4.
+fn about(what: i32, flags: i32) -> Request {
+    let kind = (NFNL_SUBSYS_CTNETLINK << 8) | what;
+    Request::new(kind as u16, flags, &[AF_INET as u8, 0, 0, 0])
+}
+
+/// `conntrack -D -p udp --orig-port-dst PORT`, for each of these ports of the host.
+pub fn forget(ports: &[u16]) -> Result<()> {
+    if ports.is_empty() {
+        return Ok(());
+    }
+    debug!("conntrack -D -p udp, for the ports {ports:?}");
+    let kernel = Netlink::open(SockProtocol::NetlinkNetFilter)?;
+    let all = kernel
+        .look_up_all(about(GET, NLM_F_DUMP))
+        .context("listing what the kernel remembers of datagrams")?;
+    for flow in &all {
+        let Some(came) = flow.get(4..).and_then(|attributes| attribute(attributes, AS_IT_CAME)) else {
+            continue;
+        };
+        if !udp_port(came).is_some_and(|port| ports.contains(&port)) {
+            continue;
+        }
+        match kernel.change(about(DELETE, 0).with(AS_IT_CAME | NLA_F_NESTED as u16, came)) {
+            Ok(()) | Err(Errno::ENOENT) => {} // it's just been forgotten
+            Err(errno) => return Err(errno).context("having the kernel forget a flow of datagrams"),
+        }
+    }
+    Ok(())
+}
+
+/// The port that the first datagram was for.
+fn udp_port(came: &[u8]) -> Option<u16> {
+    let protocol = attribute(came, PROTOCOL)?;
+    let is_udp = attribute(protocol, PROTOCOL_NUMBER)? == [IPPROTO_UDP as u8];
+    let port = attribute(protocol, TO_PORT).filter(|_| is_udp)?;
+    port.first_chunk().map(|port| u16::from_be_bytes(*port))
+}
