@@ -16,8 +16,8 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, close, fork};
 
 /// Starts the process, which keeps what is `open`, and whose `work` is to start threads. It ends when what this returns
-/// is closed.
-pub fn start(open: &[RawFd], work: impl FnOnce() -> Result<()>) -> Result<OwnedFd> {
+/// is closed, and before that it does what comes `last`.
+pub fn start(open: &[RawFd], work: impl FnOnce() -> Result<()>, last: impl FnOnce()) -> Result<OwnedFd> {
     let (until, ours) = io::pipe().context("making a pipe")?;
     let (mut starts, ready) = io::pipe().context("making a pipe")?;
     debug!("fork(), and in the child fork()");
@@ -28,7 +28,7 @@ pub fn start(open: &[RawFd], work: impl FnOnce() -> Result<()>) -> Result<OwnedF
             // SAFETY: as above.
             let ended = match unsafe { fork() }.context("forking a process beside the keeper") {
                 Ok(ForkResult::Parent { .. }) => exit(0),
-                Ok(ForkResult::Child) => stay(open, until, &ready, work).map(|never| match never {}),
+                Ok(ForkResult::Child) => stay(open, until, &ready, work, last).map(|never| match never {}),
                 Err(error) => Err(error),
             };
             let why = ended.map_or_else(|error| errors::one_line(&error), |()| String::new());
@@ -57,6 +57,7 @@ fn stay(
     mut until: PipeReader,
     mut ready: &PipeWriter,
     work: impl FnOnce() -> Result<()>,
+    last: impl FnOnce(),
 ) -> Result<Infallible> {
     let pipes = [until.as_raw_fd(), ready.as_raw_fd()];
     descriptors::close_others_but(&[open, &pipes].concat())?;
@@ -66,5 +67,6 @@ fn stay(
     ready.write_all(READY.as_bytes()).context("saying that it's ready")?;
     close(ready.as_raw_fd()).context("closing the pipe that says so")?;
     let _ = until.read(&mut [0]); // nobody writes: it's over when there's nobody who could
+    last();
     exit(0)
 }

@@ -5,6 +5,8 @@
 //! long as something comes. A client that never stops sending is still led to where a container was, when another one
 //! has its port.
 
+use std::net::{Ipv4Addr, UdpSocket};
+
 use anyhow::{Context, Result};
 use log::debug;
 use nix::errno::Errno;
@@ -17,6 +19,8 @@ use crate::netlink::{Netlink, Request, attribute};
 const GET: i32 = 1;
 const DELETE: i32 = 2;
 const AS_IT_CAME: u16 = 1;
+const ADDRESSES: u16 = 1;
+const TO_ADDRESS: u16 = 2;
 const PROTOCOL: u16 = 2;
 const PROTOCOL_NUMBER: u16 = 1;
 const TO_PORT: u16 = 3;
@@ -27,8 +31,8 @@ fn about(what: i32, flags: i32) -> Request {
     Request::new(kind as u16, flags, &[AF_INET as u8, 0, 0, 0])
 }
 
-/// `conntrack -D -p udp --orig-port-dst PORT`, for each of these ports of the host.
-pub fn forget(ports: &[u16]) -> Result<()> {
+/// `conntrack -D -p udp --orig-port-dst PORT`, for each of these ports of the host, at this address of its or at any.
+pub fn forget(ports: &[(Option<Ipv4Addr>, u16)]) -> Result<()> {
     if ports.is_empty() {
         return Ok(());
     }
@@ -41,8 +45,13 @@ pub fn forget(ports: &[u16]) -> Result<()> {
         let Some(came) = flow.get(4..).and_then(|attributes| attribute(attributes, AS_IT_CAME)) else {
             continue;
         };
-        if !udp_port(came).is_some_and(|port| ports.contains(&port)) {
-            continue;
+        let Some((address, port)) = meant(came) else { continue };
+        let is_host = || UdpSocket::bind((address, 0)).is_ok(); // nobody else can
+        let is_it = |(own, number): &(Option<Ipv4Addr>, u16)| {
+            *number == port && own.map_or_else(is_host, |own| own == address)
+        };
+        if !ports.iter().any(is_it) {
+            continue; // it's another machine's port of that number
         }
         match kernel.change(about(DELETE, 0).with(AS_IT_CAME | NLA_F_NESTED as u16, came)) {
             Ok(()) | Err(Errno::ENOENT) => {} // it's just been forgotten
@@ -52,10 +61,11 @@ pub fn forget(ports: &[u16]) -> Result<()> {
     Ok(())
 }
 
-/// The port that the first datagram was for.
-fn udp_port(came: &[u8]) -> Option<u16> {
+/// Which address and port the first datagram was for, if it was one of UDP.
+fn meant(came: &[u8]) -> Option<(Ipv4Addr, u16)> {
     let protocol = attribute(came, PROTOCOL)?;
     let is_udp = attribute(protocol, PROTOCOL_NUMBER)? == [IPPROTO_UDP as u8];
     let port = attribute(protocol, TO_PORT).filter(|_| is_udp)?;
-    port.first_chunk().map(|port| u16::from_be_bytes(*port))
+    let address: [u8; 4] = *attribute(attribute(came, ADDRESSES)?, TO_ADDRESS)?.first_chunk()?;
+    Some((address.into(), u16::from_be_bytes(*port.first_chunk()?)))
 }

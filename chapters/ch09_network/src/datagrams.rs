@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -19,11 +20,14 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrSt
 /// The longest datagram.
 const LONGEST: usize = 65_535;
 
-/// So many clients at once; what others send meanwhile is lost, as datagrams may be.
-const MOST: usize = 1000;
+/// So many clients of all ports at once, for each has a descriptor and a thread. What others send meanwhile is lost, as
+/// datagrams may be.
+const MOST: usize = 500;
+static CLIENTS: AtomicUsize = AtomicUsize::new(0);
 
-/// How long a client is remembered that gets no answers.
+/// How long a client is remembered that gets no answers, and how long when there are many.
 const SILENCE: Duration = Duration::from_secs(90);
+const SHORT_SILENCE: Duration = Duration::from_secs(5);
 
 /// Somebody who has sent a datagram, and which of the host's addresses he has sent it to: from there he wants his
 /// answer. That's not told of a socket that has one address only.
@@ -46,7 +50,8 @@ pub fn pass(socket: UdpSocket, inside: SocketAddr) {
             continue;
         };
         if let Some(server) = way_of(&passage, client) {
-            let _ = server.send(&datagram[..length]); // nobody listens there yet: it's lost
+            // An error may be one of the last time: nobody listened there.
+            let _ = server.send(&datagram[..length]).or_else(|_| server.send(&datagram[..length]));
         }
     }
 }
@@ -57,12 +62,17 @@ fn way_of(passage: &Arc<Passage>, client: Client) -> Option<Arc<UdpSocket>> {
     if let Some(known) = clients.get(&client) {
         return Some(Arc::clone(known));
     }
-    let server = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok().filter(|_| clients.len() < MOST)?;
+    let all = CLIENTS.load(Ordering::Relaxed);
+    if all >= MOST {
+        return None;
+    }
+    let server = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     server.connect(passage.inside).ok()?;
-    server.set_read_timeout(Some(SILENCE)).ok()?;
+    server.set_read_timeout(Some(if all < MOST / 2 { SILENCE } else { SHORT_SILENCE })).ok()?;
     let server = Arc::new(server);
     let (passage, its) = (Arc::clone(passage), Arc::clone(&server));
     thread::Builder::new().spawn(move || carry_back(&passage, client, &its)).ok()?;
+    CLIENTS.fetch_add(1, Ordering::Relaxed);
     clients.insert(client, Arc::clone(&server));
     Some(server)
 }
@@ -78,6 +88,7 @@ fn carry_back(passage: &Passage, client: Client, server: &UdpSocket) {
         }
     }
     passage.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&client);
+    CLIENTS.fetch_sub(1, Ordering::Relaxed);
 }
 
 fn receive(socket: &UdpSocket, datagram: &mut [u8]) -> Result<(usize, Client), Errno> {
@@ -96,5 +107,10 @@ fn send(socket: &UdpSocket, datagram: &[u8], (to, from): Client) -> Result<(), E
     let from = from.map(|s6_addr| in6_pktinfo { ipi6_addr: in6_addr { s6_addr }, ipi6_ifindex: 0 });
     let control: Vec<_> = from.iter().map(ControlMessage::Ipv6PacketInfo).collect();
     let parts = [IoSlice::new(datagram)];
-    sendmsg(socket.as_raw_fd(), &parts, &control, MsgFlags::empty(), Some(&to)).map(drop)
+    let say = |control: &[_]| sendmsg(socket.as_raw_fd(), &parts, control, MsgFlags::empty(), Some(&to));
+    match say(&control) {
+        Err(Errno::EINVAL) if !control.is_empty() => say(&[]), // it was for many: that's no address to answer from
+        sent => sent,
+    }
+    .map(drop)
 }

@@ -42,10 +42,11 @@ pub enum Listener {
 impl Listener {
     /// Where it listens.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        match self {
+        let address = match self {
             Listener::Tcp(listener) => listener.local_addr(),
             Listener::Udp(socket) => socket.local_addr(),
-        }
+        }?;
+        Ok((address.ip().to_canonical(), address.port()).into())
     }
 
     /// Its descriptor.
@@ -77,14 +78,22 @@ pub fn open(port: &Port, container: Ipv4Addr) -> Result<Door> {
 fn listen_at(port: &Port) -> io::Result<Listener> {
     debug!("bind: port {}/{} of {:?}", port.host, port.protocol, port.ip);
     match port.ip {
+        // A socket of IPv6 that hears IPv4 only: it says in the same words which address was meant.
+        Some(IpAddr::V4(ip)) if ip.is_unspecified() && port.protocol == Protocol::Udp => {
+            listen_by_both(port, ip.to_ipv6_mapped())
+        }
         Some(IpAddr::V4(ip)) => listen_by_ipv4(port, ip),
         Some(IpAddr::V6(ip)) => listen_by_ipv6(port, ip, true),
-        // Whoever comes by IPv4 is heard there, too, unless the kernel has no IPv6.
-        None => listen_by_ipv6(port, Ipv6Addr::UNSPECIFIED, false).or_else(|error| match error.kind() {
-            ErrorKind::AddrInUse | ErrorKind::PermissionDenied => Err(error),
-            _ => listen_by_ipv4(port, Ipv4Addr::UNSPECIFIED),
-        }),
+        None => listen_by_both(port, Ipv6Addr::UNSPECIFIED),
     }
+}
+
+/// Whoever comes by IPv4 is heard there, too, unless the kernel has no IPv6.
+fn listen_by_both(port: &Port, ip: Ipv6Addr) -> io::Result<Listener> {
+    listen_by_ipv6(port, ip, false).or_else(|error| match error.kind() {
+        ErrorKind::AddrInUse | ErrorKind::PermissionDenied => Err(error),
+        _ => listen_by_ipv4(port, Ipv4Addr::UNSPECIFIED),
+    })
 }
 
 fn listen_by_ipv4(port: &Port, ip: Ipv4Addr) -> io::Result<Listener> {

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
 use ch07_lifecycle::record::Record;
+use log::warn;
 
 use crate::files::Place;
 use crate::ports::{Port, Protocol};
@@ -34,20 +35,27 @@ pub fn publish<'a>(
     // First the process, which must not have a copy of the socket that the rules belong to.
     let listeners = doors.iter().map(|door| door.listener.descriptor());
     let open: Vec<_> = listeners.chain(resolver.descriptors()).collect();
-    let beside = beside::start(&open, || {
+    let by_udp = redirections.iter().filter(|port| port.protocol == Protocol::Udp);
+    let by_udp: Vec<_> = by_udp.map(|port| (port.to, port.host)).collect();
+    let serve = || {
         resolver.serve()?;
         doors.into_iter().try_for_each(proxy::serve)
-    })?;
+    };
+    // When the rules are gone as well: nobody is to be led to whoever has the address next.
+    let last = || drop(conntrack::forget(&by_udp)); // nobody is there who'd hear of an error
+    let beside = beside::start(&open, serve, last)?;
     let name = format!("{}-{}", bridge.name, record.id());
     // Out of an internal network no answer finds its way back to a client: the process asks with the host's address.
     let redirections = if bridge.is_internal { Vec::new() } else { redirections };
     let table = rules::redirect(&name, &bridge.name, container, &redirections)?;
-    let by_udp = redirections.iter().filter(|port| port.protocol == Protocol::Udp);
-    conntrack::forget(&by_udp.map(|port| port.host).collect::<Vec<_>>())?; // last: now the rules hold
+    // After the rules, which hold for what comes from now on.
+    if let Err(error) = conntrack::forget(&by_udp) {
+        warn!("whoever goes on sending from outside may be led to an older container: {error:#}");
+    }
     if !shown.is_empty() {
         record.write(PUBLISHED, shown.trim_end())?;
     }
-    Ok([Some(beside), table].into_iter().flatten().collect())
+    Ok([table, Some(beside)].into_iter().flatten().collect()) // closed in this order
 }
 
 /// What comes from outside by IPv4. Nothing from there is for a loopback address.

@@ -104,7 +104,7 @@ fn answers(one: &Kept<'_>, address: &str, says: &str) -> Result<()> {
 }
 
 /// Fails if there's no ::1 to be reached.
-fn needs_ipv6() -> Result<()> {
+pub(super) fn needs_ipv6() -> Result<()> {
     if Path::new("/proc/net/if_inet6").exists() { Ok(()) } else { Err(cannot_run("this kernel has no IPv6")) }
 }
 

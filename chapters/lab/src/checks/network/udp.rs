@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::asker::inside;
+use super::ports::needs_ipv6;
 use super::world::{FAR_AWAY, UPLINK, far_away};
 use super::{arrange, end, sleeper};
 use crate::chapter::Chapter::Network;
@@ -45,7 +46,7 @@ const TURN: Duration = Duration::from_millis(500);
 
 /// Somebody in a container who answers each datagram with what it said, and a word before it. Dropped, he's gone.
 struct Echo {
-    senders: Arc<Mutex<Vec<SocketAddr>>>,
+    senders: Arc<Mutex<Vec<(SocketAddr, String)>>>,
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -61,14 +62,16 @@ impl Echo {
             let mut datagram = [0; 1024];
             while !over.load(Ordering::Relaxed) {
                 let Ok((length, from)) = socket.recv_from(&mut datagram) else { continue };
-                heard.lock().unwrap_or_else(PoisonError::into_inner).push(from);
+                let text = String::from_utf8_lossy(&datagram[..length]).into_owned();
+                heard.lock().unwrap_or_else(PoisonError::into_inner).push((from, text));
                 let _ = socket.send_to(&[word.as_bytes(), &datagram[..length]].concat(), from); // or he asks again
             }
         });
         Ok(Echo { senders, ends, thread: Some(thread) })
     }
 
-    fn senders(&self) -> Vec<SocketAddr> {
+    /// Who has said what.
+    fn senders(&self) -> Vec<(SocketAddr, String)> {
         self.senders.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -106,10 +109,19 @@ fn answer(socket: &UdpSocket, says: &str) -> Result<String> {
 }
 
 fn local(lab: &Lab) -> Result<()> {
-    let one = lab.kept(["sleep", "1000"]).with(PUBLISHED).with(["-p", "127.0.0.1:9998:99/udp"]).detach()?;
+    needs_ipv6()?;
+    let more = ["-p", "127.0.0.1:9998:99/udp", "-p", "0.0.0.0:9997:99/udp"];
+    let one = lab.kept(["sleep", "1000"]).with(PUBLISHED).with(more).detach()?;
     let two = sleeper(lab)?;
-    let _echo = Echo::start(&one, "heard ")?;
-    let hosts = [("127.0.0.1", "127.0.0.1:9999"), ("::1", "[::1]:9999"), ("127.0.0.1", "127.0.0.1:9998")];
+    let echo = Echo::start(&one, "heard ")?;
+    // An answer that comes from another address than the one that was asked is nobody's.
+    let hosts = [
+        ("127.0.0.1", "127.0.0.1:9999"),
+        ("127.0.0.1", "127.0.0.2:9999"),
+        ("::1", "[::1]:9999"),
+        ("127.0.0.1", "127.0.0.1:9998"),
+        ("127.0.0.1", "127.0.0.2:9997"),
+    ];
     for (own, address) in hosts {
         let did = format!("{}; then a datagram to {address}", one.line());
         see::same(did, "an answer:", "heard one".to_string(), answer(&asks(own, address)?, "one")?)?;
@@ -119,11 +131,15 @@ fn local(lab: &Lab) -> Result<()> {
     for (socket, says) in [(&first, "a"), (&second, "b"), (&first, "c"), (&second, "d")] {
         see::same(one.line(), "an answer:", format!("heard {says}"), answer(socket, says)?)?;
     }
+    let sender =
+        |says: &str| echo.senders().into_iter().rfind(|(_, text)| text == says).map(|(from, _)| from);
+    see::same(one.line(), "two senders in the container:", true, sender("a") != sender("b"))?;
     for container in [&two, &one] {
         let socket = inside(container.process()?, || asks("0.0.0.0", "172.30.0.1:9999"))?;
         see::same(container.line(), "an answer inside:", "heard two".to_string(), answer(&socket, "two")?)?;
     }
-    let lines = "99/udp -> 0.0.0.0:9999\n99/udp -> [::]:9999\n99/udp -> 127.0.0.1:9998\n";
+    let lines =
+        "99/udp -> 0.0.0.0:9999\n99/udp -> [::]:9999\n99/udp -> 127.0.0.1:9998\n99/udp -> 0.0.0.0:9997\n";
     lab.says("port", [one.id()], lines)?;
     one.remove()?;
     // The port is free again.
@@ -140,7 +156,7 @@ fn outside(lab: &Lab) -> Result<()> {
     };
     let ((), text) = far_away(ask, || Ok(()))?;
     see::same(one.line(), "what somebody outside hears:", "heard far".to_string(), text)?;
-    let seen = echo.senders().iter().all(|from| from.ip().to_string() == FAR_AWAY);
+    let seen = echo.senders().iter().all(|(from, _)| from.ip().to_string() == FAR_AWAY);
     see::same(one.line(), "to see him with his own address:", true, seen)
 }
 
@@ -152,7 +168,7 @@ fn again(lab: &Lab) -> Result<()> {
         ready();
         let mut words = Vec::new();
         // It never stops for long enough that anybody could forget it.
-        let end = Instant::now() + 2 * SOON;
+        let end = Instant::now() + 3 * SOON;
         while words.last().is_none_or(|last| last != "second ") && Instant::now() < end {
             words.push(answer(&socket, "x")?.replace('x', ""));
         }
@@ -160,7 +176,7 @@ fn again(lab: &Lab) -> Result<()> {
     };
     let here = || -> Result<()> {
         let first = Echo::start(&one, "first ")?;
-        wait_for(SOON, || Ok((!first.senders().is_empty()).then_some(())))?;
+        wait_for(SOON, || Ok((!first.senders().is_empty()).then_some(())))?.context("he isn't heard")?;
         drop(first);
         lab.says("stop", ["-t", "0", one.id()], &format!("{}\n", one.id()))?;
         // Its address is somebody else's, so that it gets another one.
