@@ -21,7 +21,7 @@ use crate::machine::mounts::{self, Mount};
 const PARENT: &str = "byhand-lab";
 
 /// More than any check needs, and nothing that a machine would notice.
-const PROCESSES: &str = "300";
+const PROCESSES: &str = "600";
 const MEMORY: u64 = 1 << 30;
 
 /// The cgroups of one check. Dropped, they are removed with all that is in them.
