@@ -39,6 +39,7 @@ fn prepare(plan: &Plan, record: &Record, groups: &Groups, inner: &Inner, report:
     mounts::make_private()?;
     record.ensure_in_sight()?; // from now on nobody mounts anything on it here
     let kept = if plan.asked.keeping.remove { Kept::ToItsEnd } else { Kept::ForLong };
+    // As the record has them now: since the plan was made, the container may have been given some files.
     let merged = lowers::mount(record, &lowers::read(record)?, kept)?;
     volumes::mount_all(&plan.volumes, &merged, &filesystems::PLACES)?;
     let mut ours = inner.descriptors();

@@ -1,8 +1,8 @@
 //! Questions about names, and what we know ourselves: RFC 1035.
 //!
 //! A packet is a header of twelve bytes, a question, and records. A name in there is a list of parts, each with its
-//! length before it, and none to end it. Whoever answers copies the question as it is, so all that we have to read is a
-//! name.
+//! length before it, and ends with a length of 0. Whoever answers copies the question as it is, so all that we have to
+//! read is a name.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
@@ -137,18 +137,12 @@ fn number(packet: &[u8], at: usize) -> Option<u16> {
 fn known(asked: &Asked, bridge: &Bridge) -> Result<Option<Known>> {
     let asks = |kind| [kind, ANY].contains(&asked.kind) && [INTERNET, ANY].contains(&asked.class);
     if asked.name.eq_ignore_ascii_case("localhost") {
-        let is_long = asks(LONG_ADDRESS);
-        let address = if is_long {
-            Ipv6Addr::LOCALHOST.octets().to_vec()
-        } else {
-            Ipv4Addr::LOCALHOST.octets().to_vec()
+        let (kind, address) = match asked.kind {
+            LONG_ADDRESS => (LONG_ADDRESS, Ipv6Addr::LOCALHOST.octets().to_vec()),
+            _ => (ADDRESS, Ipv4Addr::LOCALHOST.octets().to_vec()),
         };
-        let records = if asks(ADDRESS) || is_long { vec![address] } else { Vec::new() };
-        return Ok(Some(Known {
-            code: Code::Fine,
-            kind: if is_long { LONG_ADDRESS } else { ADDRESS },
-            records,
-        }));
+        let records = if asks(kind) { vec![address] } else { Vec::new() };
+        return Ok(Some(Known { code: Code::Fine, kind, records }));
     }
     let all = list(bridge)?;
     if let Some(address) = reversed(&asked.name).filter(|address| bridge.subnet.has(*address)) {
@@ -167,7 +161,8 @@ fn known(asked: &Asked, bridge: &Bridge) -> Result<Option<Known>> {
     Ok((!asked.name.is_empty() && !asked.name.contains('.')).then(nobody))
 }
 
-/// The kernel has one lock for all that is asked about its interfaces, so our threads don't stand in line for it.
+/// The kernel has one lock for all that is asked about its interfaces. Only one of our threads at a time stands in line
+/// for it.
 fn list(bridge: &Bridge) -> Result<Vec<Neighbour>> {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);

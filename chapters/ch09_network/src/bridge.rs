@@ -37,12 +37,12 @@ pub struct Bridge {
     pub is_internal: bool,
 }
 
-/// A bridge is as good as its name.
+/// How the kernel calls the bridge of this number.
 fn name(number: u8) -> String {
     format!("{BRIDGES}{number}")
 }
 
-/// The network's default bridge, made if it isn't there. It stays when the last container has gone, as Docker's does.
+/// The default network's bridge, made if it isn't there. It stays when the last container has gone, as Docker's does.
 ///
 /// Others do the same at the same time, perhaps. So each step is one that may have been done already.
 pub fn ensure(host: &Netlink) -> Result<Bridge> {

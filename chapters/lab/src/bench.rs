@@ -13,7 +13,7 @@ mod place;
 mod plot;
 mod programs;
 mod scale;
-mod statistics;
+pub(crate) mod statistics;
 mod steps;
 
 use std::fs;

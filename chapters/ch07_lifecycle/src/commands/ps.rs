@@ -46,7 +46,7 @@ enum Field {
     Status,
 }
 
-/// What a column more is to say of a container.
+/// What the column PORTS says of a container, where there is one.
 pub type Ports = fn(&Listed) -> String;
 
 /// All that `ps` does, in order.
@@ -54,7 +54,7 @@ pub fn ps(args: &Args) -> Result<u8> {
     ps_as(args, None)
 }
 
-/// The same, with a column for ports if there's something to say of them.
+/// The same, with that column if somebody knows what to say there.
 pub fn ps_as(args: &Args, ports: Option<Ports>) -> Result<u8> {
     let state = args.common.begin()?;
     let is_json = match args.format.as_str() {

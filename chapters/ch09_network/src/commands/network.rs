@@ -82,7 +82,14 @@ pub fn network(args: &Args) -> Result<u8> {
         What::Rm { networks } => {
             let _alone = network::hold_alone()?;
             several::each(networks, |word| {
-                remove(&host, &named(&host, word)?)?;
+                let bridge = named(&host, word)?;
+                let is_used = is_used(&host, &bridge)?;
+                ensure!(
+                    !is_used,
+                    "network {} has containers; network inspect says which ones",
+                    bridge.network
+                );
+                remove(&host, &bridge)?;
                 output::print_line(&word.to_string_lossy()).map(|()| true)
             })
         }
@@ -167,11 +174,10 @@ fn shown(bridge: &Bridge, containers: &[Neighbour]) -> Value {
     })
 }
 
-/// Takes a network away. Call it with the lock held: nobody gets plugged in meanwhile.
+/// Takes a network away that nobody is on. Call it with the lock held: nobody gets plugged in meanwhile.
 fn remove(host: &Netlink, bridge: &Bridge) -> Result<()> {
-    let is_used = is_used(host, bridge)?;
-    ensure!(!is_used, "network {} has containers; network inspect says which ones", bridge.network);
-    rules::remove(&bridge.name)?; // first: without them the bridge is of no use, and they aren't without it
+    // First: if we're killed now, the next container makes them again. Of a bridge that's gone, nobody would miss them.
+    rules::remove(&bridge.name)?;
     links::delete(host, &bridge.name)
 }
 

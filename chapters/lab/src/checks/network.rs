@@ -151,14 +151,12 @@ fn end_in(one: &Kept<'_>, begins: &str, length: u8) -> Result<End> {
     let link = found.into_iter().next().unwrap_or_default();
     let all = addresses(&link);
     let mac = link["address"].as_str().unwrap_or_default().to_string();
-    match &all[..] {
-        [only] if only.starts_with(begins) && only.ends_with(&format!("/{length}")) => {
-            Ok(End { address: only.trim_end_matches(&format!("/{length}")).to_string(), mac })
-        }
-        others => {
-            Err(one.differs(format!("eth0 with one address, {begins}…/{length}"), format!("{others:?}")))
-        }
-    }
+    let address = match &all[..] {
+        [only] => only.strip_suffix(&format!("/{length}")).filter(|only| only.starts_with(begins)),
+        _ => None,
+    };
+    let expected = || one.differs(format!("eth0 with one address, {begins}…/{length}"), format!("{all:?}"));
+    Ok(End { address: address.ok_or_else(expected)?.to_string(), mac })
 }
 
 /// The last number of one of the network's addresses that a container can have.

@@ -56,10 +56,11 @@ impl Asker {
         })
     }
 
-    /// What one can do by hand, in the container.
+    /// What one can do by hand, in the container's network.
     fn did(&self, name: &str, kind: u16) -> String {
-        let kind = if [A, PTR].contains(&kind) { String::new() } else { format!("-type=TYPE{kind} ") };
-        format!("{}; then, in there: nslookup {kind}{name} 127.0.0.11", self.line)
+        let kind = if [A, PTR].contains(&kind) { String::new() } else { format!("-t TYPE{kind} ") };
+        let place = self.place.file("ns/net");
+        format!("{}; then: nsenter --net={} dig {kind}{name} @127.0.0.11", self.line, place.display())
     }
 
     /// Sends a question. Its id is another one each time.
@@ -80,16 +81,19 @@ impl Asker {
         while Instant::now() < end {
             let length = self.socket.recv(&mut bytes).map_err(|error| none(error.to_string()))?;
             if bytes[..length].starts_with(&id.to_be_bytes()) {
-                return self.fits(name, kind, &bytes[..length]);
+                return self.fits(id, name, kind, &bytes[..length]);
             }
         }
         Err(none("others only".to_string()))
     }
 
     /// An answer to this, and to nothing else.
-    fn fits(&self, name: &str, kind: u16, bytes: &[u8]) -> Result<Message> {
+    fn fits(&self, id: u16, name: &str, kind: u16, bytes: &[u8]) -> Result<Message> {
+        let is_it = |message: &Message| {
+            message.id == id && message.is_answer && message.name.eq_ignore_ascii_case(name)
+        };
         match Message::of(bytes) {
-            Ok(message) if message.is_answer && message.name.eq_ignore_ascii_case(name) => Ok(message),
+            Ok(message) if is_it(&message) => Ok(message),
             other => Err(differs(self.did(name, kind), "an answer to the question", format!("{other:?}"))),
         }
     }
@@ -97,19 +101,20 @@ impl Asker {
     /// A connection to the same place.
     pub(super) fn connects(&self) -> Result<TcpStream> {
         let stream = inside(self.place, || Ok(TcpStream::connect(RESOLVER)?));
-        let stream =
-            stream.map_err(|error| differs(self.did("-vc .", A), "somebody at 127.0.0.11, by TCP", error))?;
+        let stream = stream
+            .map_err(|error| differs(self.did("+tcp .", A), "somebody at 127.0.0.11, by TCP", error))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         Ok(stream)
     }
 
     /// Asks by TCP. Returns the answer's bytes, too.
     pub(super) fn asks_by_tcp(&self, name: &str, kind: u16) -> Result<(Message, Vec<u8>)> {
+        const ID: u16 = 4711;
         let mut stream = self.connects()?;
-        stream.write_all(&with_length(&question(4711, name, kind)))?;
+        stream.write_all(&with_length(&question(ID, name, kind)))?;
         let bytes = read_message(&mut stream)
-            .map_err(|error| differs(self.did(&format!("-vc {name}"), kind), "an answer by TCP", error))?;
-        Ok((self.fits(name, kind, &bytes)?, bytes))
+            .map_err(|error| differs(self.did(&format!("+tcp {name}"), kind), "an answer by TCP", error))?;
+        Ok((self.fits(ID, name, kind, &bytes)?, bytes))
     }
 
     /// Fails unless the answer has this code and these data.

@@ -89,6 +89,9 @@ fn hosts(lab: &Lab) -> Result<()> {
     see::same(&outcome.line, "what was written there:", true, written)?;
     again()?;
     fresh()?; // its address is another one, perhaps
+    let outcome = file(lab, &one, "/etc/hosts")?;
+    let stays = outcome.output().contains("somebody");
+    see::same(&outcome.line, "what was written before it was started again:", false, stays)?;
     // The command finds it from its beginning.
     let outcome = lab.sh("tail -n 1 /etc/hosts | cut -f 2").with(["--hostname", "inner"]).finish()?;
     outcome.succeeds()?.prints("inner\n").map(drop)

@@ -13,11 +13,12 @@ use super::dns::{
     reversed, with_length,
 };
 use super::names::{address, named};
-use super::upstream::{Asked, HOME, Upstream, host_has};
+use super::upstream::{Asked, HOME, Upstream, host_has, usual};
 use super::{NETWORK, sleeper};
 use crate::chapter::Chapter::Network;
 use crate::checks::check::Check;
 use crate::see::{self, SOON, wait_for};
+use crate::trial::kept::Kept;
 use crate::trial::runtime::Lab;
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -65,12 +66,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
 ];
 
-/// One address for each name.
-fn usual(asked: &Asked<'_>) -> Vec<Vec<u8>> {
-    vec![asked.has([10, 1, 1, 1])]
-}
-
-/// Another one.
+/// Another address than the usual one.
 fn other(asked: &Asked<'_>) -> Vec<Vec<u8>> {
     vec![asked.has([10, 2, 2, 2])]
 }
@@ -135,6 +131,14 @@ fn stays_home(lab: &Lab) -> Result<()> {
     see::same(one.line(), "what the host's nameserver heard:", vec!["known.example".to_string()], heard)
 }
 
+/// Fails if it takes so long that somebody has been waited for.
+fn at_once(one: &Kept<'_>, what: &str, asks: impl FnOnce() -> Result<()>) -> Result<()> {
+    let began = Instant::now();
+    asks()?;
+    let took = began.elapsed();
+    if took <= Duration::from_secs(2) { Ok(()) } else { Err(one.differs(what, format!("{took:?}"))) }
+}
+
 fn nobody_answers(lab: &Lab) -> Result<()> {
     // Nobody listens there; no way leads there; there is none.
     let file = host_has(lab, HOME)?;
@@ -142,17 +146,11 @@ fn nobody_answers(lab: &Lab) -> Result<()> {
     let asker = Asker::of(&one)?;
     for text in [HOME, "nameserver 10.98.0.1\n", "nameserver 127.0.0.1\nnameserver 10.98.0.1\n", "# none\n"] {
         fs::write(&file, text)?;
-        let began = Instant::now();
-        asker.hears("a.example", A, SERVFAIL, &[])?;
-        let (by_tcp, _) = asker.asks_by_tcp("a.example", A)?;
-        see::same(one.line(), "the answer's code by TCP:", SERVFAIL, by_tcp.code)?;
-        let took = began.elapsed();
-        if took > Duration::from_secs(2) {
-            return Err(one.differs(
-                "two answers at once, with a resolv.conf of ".to_string() + text,
-                format!("{took:?}"),
-            ));
-        }
+        at_once(&one, &format!("two answers at once, with a resolv.conf of {text}"), || {
+            asker.hears("a.example", A, SERVFAIL, &[])?;
+            let (by_tcp, _) = asker.asks_by_tcp("a.example", A)?;
+            see::same(one.line(), "the answer's code by TCP:", SERVFAIL, by_tcp.code)
+        })?;
     }
     Ok(())
 }
@@ -210,18 +208,13 @@ fn slow_upstream(lab: &Lab) -> Result<()> {
     for number in 0..20 {
         asker.sends(&format!("slow-{number}.example"), A)?;
     }
-    wait_for(SOON, || Ok((upstream.heard().len() >= 20).then_some(())))?;
-    let began = Instant::now();
-    asker.finds("one", &[&own])?;
-    asker.hears("fast.example", A, NOERROR, &["10.1.1.1"])?;
-    asker.asks_by_tcp("one", A)?;
-    let took = began.elapsed();
-    if took > Duration::from_secs(2) {
-        return Err(
-            one.differs("answers at once, while a nameserver is silent about others", format!("{took:?}"))
-        );
-    }
-    Ok(())
+    let heard = wait_for(SOON, || Ok((upstream.heard().len() >= 20).then_some(())))?;
+    heard.context("the nameserver does not hear twenty questions")?;
+    at_once(&one, "answers at once, while a nameserver is silent about others", || {
+        asker.finds("one", &[&own])?;
+        asker.hears("fast.example", A, NOERROR, &["10.1.1.1"])?;
+        asker.asks_by_tcp("one", A).map(drop)
+    })
 }
 
 /// Somebody else's answers, and then the right one.

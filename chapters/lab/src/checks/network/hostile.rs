@@ -9,6 +9,7 @@ use super::asker::{Asker, RESOLVER, inside, udp_to};
 use super::dns::{A, answer, question, with_length};
 use super::names::{address, named};
 use super::upstream::{HOME, host_has};
+use crate::bench::statistics::Random;
 use crate::chapter::Chapter::Network;
 use crate::checks::check::Check;
 use crate::see::{self, wait_for};
@@ -20,22 +21,6 @@ pub(crate) const CHECKS: &[Check] = &[Check::new(
     "Whatever is sent to the resolver, nonsense or silence, by UDP or TCP, it still answers the next question.",
     hostile,
 )];
-
-/// Numbers that look like chance, and are the same each time: xorshift.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % limit
-    }
-
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.below(256) as u8).collect()
-    }
-}
 
 /// Messages that are wrong in one thing each.
 fn wrong_messages() -> Vec<Vec<u8>> {
@@ -62,7 +47,7 @@ fn hostile(lab: &Lab) -> Result<()> {
     let (place, asker) = (one.process()?, Asker::of(&one)?);
     asker.finds("one", &[&own])?;
     let socket = inside(place, || udp_to(RESOLVER, Duration::from_secs(1)))?;
-    let mut chance = Chance(0x2545_f491_4f6c_dd1d);
+    let mut chance = Random::new(0x2545_f491_4f6c_dd1d);
     let wrong = wrong_messages();
     for round in 0..4000 {
         let mut message = wrong[round % wrong.len()].clone();
@@ -70,7 +55,7 @@ fn hostile(lab: &Lab) -> Result<()> {
             0 => {}
             turn if turn % 8 == 7 => {
                 let length = chance.below(600);
-                message = chance.bytes(length);
+                message = (0..length).map(|_| chance.below(256) as u8).collect();
             }
             _ if message.is_empty() || message.len() > 600 => continue,
             _ => {

@@ -7,6 +7,7 @@ use super::asker::Asker;
 use super::dns::{NOERROR, PTR, reversed};
 use super::names::named;
 use super::networks::{make, only_networks};
+use super::ports::answers;
 use super::world::{UPLINK, far_away};
 use super::{End, addresses, asked, end, end_in, interfaces, ip, seen, server};
 use crate::chapter::Chapter::Network;
@@ -55,7 +56,7 @@ pub(crate) const CHECKS: &[Check] = &[
 ];
 
 /// Fails unless the container is on this network, as its address, its route and its cable say.
-fn is_on(one: &Kept<'_>, bridge: &str, begins: &str) -> Result<()> {
+pub(super) fn is_on(one: &Kept<'_>, bridge: &str, begins: &str) -> Result<()> {
     let address = end_in(one, begins, 24)?.address;
     let routes = ip(Some(one.process()?), &["route", "show", "default"])?;
     let ways: Vec<_> = routes.iter().filter_map(|route| route["gateway"].as_str()).collect();
@@ -121,17 +122,12 @@ fn ports(lab: &Lab) -> Result<()> {
         ready();
         asked(&format!("{UPLINK}:8080"))
     };
-    let mut answers = Vec::new();
     for address in ["127.0.0.1:8080", "172.30.1.1:8080"] {
-        answers.push((address, asked(address)?));
+        answers(&one, address, "hello\n")?;
     }
-    answers.push(("the uplink", far_away(ask, || Ok(()))?.1));
-    for (whence, answer) in answers {
-        if !answer.ends_with("hello\n") {
-            return Err(one.differs(format!("\"hello\\n\" at {whence}"), answer));
-        }
-    }
-    Ok(())
+    let ((), answer) = far_away(ask, || Ok(()))?;
+    let says = answer.ends_with("hello\n");
+    if says { Ok(()) } else { Err(one.differs("\"hello\\n\" for somebody outside", answer)) }
 }
 
 fn unknown(lab: &Lab) -> Result<()> {

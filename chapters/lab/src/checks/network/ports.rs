@@ -98,7 +98,7 @@ pub(crate) const CHECKS: &[Check] = &[
 pub(super) const PUBLISHED: &[&str] = &["-p", "8080:80"];
 
 /// Fails unless the answer from there is this.
-fn answers(one: &Kept<'_>, address: &str, says: &str) -> Result<()> {
+pub(super) fn answers(one: &Kept<'_>, address: &str, says: &str) -> Result<()> {
     let answer = asked(address)?;
     if answer.ends_with(says) { Ok(()) } else { Err(one.differs(format!("{says:?} from {address}"), answer)) }
 }

@@ -1,7 +1,8 @@
 //! Networks that are taken away, and interfaces that are somebody else's: `network rm` and `prune`.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
+use super::joined::is_on;
 use super::names::named;
 use super::networks::{make, only_networks};
 use super::world::nft;
@@ -191,7 +192,8 @@ fn race(lab: &Lab) -> Result<()> {
                 _ => Ok(true),
             }
         };
-        wait_for(SOON, || Ok(is_so()?.then_some(())))?;
+        let comes = wait_for(SOON, || Ok(is_so()?.then_some(())))?;
+        comes.with_context(|| format!("the first run does not get so far: {moment}"))?;
         let rm = rm.map_or_else(begin, Ok)?;
         runs.extend([run()?, run()?]);
         let removed = rm.finish()?;
@@ -214,14 +216,7 @@ fn settled(lab: &Lab, removed: Outcome, runs: Vec<Outcome>) -> Result<()> {
     only_networks(lab, &["one"])?;
     let all = runs.into_iter().map(|run| lab.detached(run)).collect::<Result<Vec<_>>>()?;
     for one in all {
-        let own = end_in(&one, "172.30.1.", 24)?.address.replacen("172.30.1.", "byhand1-", 1);
-        let bridge = seen(&own)?["master"].clone();
-        see::same(
-            one.line(),
-            &format!("what {own} is plugged into:"),
-            "byhand1",
-            bridge.as_str().unwrap_or("nothing"),
-        )?;
+        is_on(&one, "byhand1", "172.30.1.")?;
         one.remove()?;
     }
     lab.says("network", ["rm", "one"], "one\n")

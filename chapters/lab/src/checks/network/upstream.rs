@@ -33,6 +33,11 @@ impl Asked<'_> {
 /// What it says then: each of these, in this order.
 type Says = fn(&Asked<'_>) -> Vec<Vec<u8>>;
 
+/// One address for each name.
+pub(super) fn usual(asked: &Asked<'_>) -> Vec<Vec<u8>> {
+    vec![asked.has([10, 1, 1, 1])]
+}
+
 /// What a thread does with a question. Whether it came by TCP is the second one.
 type Say<'a> = &'a dyn Fn(&[u8], bool) -> Vec<Vec<u8>>;
 
