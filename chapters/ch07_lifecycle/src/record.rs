@@ -84,7 +84,12 @@ impl Record {
 
     /// Writes down a fact.
     pub fn write(&self, name: &str, value: impl Display) -> Result<()> {
-        facts::write(&self.way(), name, format!("{value}\n").as_bytes())
+        self.write_bytes(name, format!("{value}\n").as_bytes())
+    }
+
+    /// Writes down a fact as it is.
+    pub fn write_bytes(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        facts::write(&self.way(), name, bytes)
             .with_context(|| format!("writing {}", self.path(name).display()))
     }
 

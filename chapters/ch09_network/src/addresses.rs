@@ -4,6 +4,8 @@ use std::fmt::{self, Display, Formatter};
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
+use anyhow::{Result, ensure};
+
 use crate::links::Mac;
 
 /// What our bridges are called: this, and a number. Number 0 is the network that everybody is on who asks for no other.
@@ -42,6 +44,15 @@ impl Subnet {
     /// Whether somebody can have it: it's not the network's own, and not everybody's.
     pub fn can_be_given(&self, address: Ipv4Addr) -> bool {
         self.has(address) && ![self.address(0), self.address(self.size() - 1)].contains(&address)
+    }
+
+    /// The number of an address that a container is to have. Fails if it can't be one's.
+    pub fn number_of(&self, address: Ipv4Addr) -> Result<u32> {
+        ensure!(
+            self.can_be_given(address) && address != self.gateway,
+            "{address} is no address that a container could have in {self}"
+        );
+        Ok(address.to_bits() & (self.size() - 1))
     }
 
     /// Whether an address is in both.
@@ -107,6 +118,18 @@ pub fn mac(address: Ipv4Addr) -> Mac {
     [0x02, 0x42, a, b, c, d]
 }
 
+/// One that somebody wants: a single interface's, for the first bit that is sent says whether it's for many.
+pub fn parse_mac(text: &str) -> Result<Mac, String> {
+    let wrong = || format!("{text:?} is no hardware address of one interface, as 02:42:0a:09:08:07");
+    let bytes = text.split([':', '-']).map(|byte| match byte.len() {
+        2 => u8::from_str_radix(byte, 16).ok(),
+        _ => None,
+    });
+    let bytes: Option<Vec<u8>> = bytes.collect();
+    let mac: Mac = bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(wrong)?;
+    if mac[0] & 1 == 0 && mac != [0; 6] { Ok(mac) } else { Err(wrong()) }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -148,6 +171,32 @@ mod tests {
     #[test]
     fn names_fit() {
         assert!(cable("byhand255", 65_534).len() < nix::libc::IFNAMSIZ);
+    }
+
+    #[test]
+    fn hardware_addresses() {
+        assert_eq!(parse_mac("02:42:AC:1e:00:09"), Ok(mac([172, 30, 0, 9].into())));
+        assert_eq!(parse_mac("02-42-ac-1e-00-09"), Ok(mac([172, 30, 0, 9].into())));
+        for text in [
+            "",
+            "2:42:ac:1e:0:9",
+            "01:42:ac:1e:00:09",
+            "00:00:00:00:00:00",
+            "02:42:ac:1e:00",
+            "02:42:ac:1e:00:0x",
+            "+2:42:ac:1e:00:09",
+        ] {
+            assert!(parse_mac(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_container_can_have() {
+        assert_eq!(SMALL.number_of([172, 30, 0, 9].into()).unwrap(), 9);
+        for last in [0, 1, 255] {
+            assert!(SMALL.number_of([172, 30, 0, last].into()).is_err(), "{last}");
+        }
+        assert!(SMALL.number_of([172, 30, 1, 9].into()).is_err());
     }
 
     #[test]

@@ -9,8 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 
-use crate::bridge::Bridge;
-use crate::neighbours::{self, Neighbour};
+use crate::neighbours::{self, Around};
 
 /// Identifier, flags, and how many there are of questions, answers, and two more kinds.
 const HEADER: usize = 12;
@@ -70,9 +69,9 @@ struct Known {
     records: Vec<Vec<u8>>,
 }
 
-/// Answers a question about the containers of this network, in so many bytes at most: one that needs more says that
-/// it's cut off.
-pub fn answer(packet: &[u8], longest: usize, bridge: &Bridge) -> Reply {
+/// Answers a question about the containers around the one of this id, in so many bytes at most: an answer that needs
+/// more says that it's cut off.
+pub fn answer(packet: &[u8], longest: usize, id: &str) -> Reply {
     // Whoever answers an answer may talk with another such program for ever.
     let Some(flags) = number(packet, 2).filter(|flags| packet.len() >= HEADER && flags & IS_ANSWER == 0)
     else {
@@ -86,12 +85,12 @@ pub fn answer(packet: &[u8], longest: usize, bridge: &Bridge) -> Reply {
     let Some(asked) = understand(packet) else {
         return Reply::Ours(say(packet, HEADER, Code::NotUnderstood));
     };
-    match known(&asked, bridge) {
-        Ok(Some(known)) => Reply::Ours(build(packet, &asked, &known, longest)),
+    let Ok(around) = list(id) else { return Reply::Ours(failed(packet)) };
+    match known(&asked, &around) {
+        Some(known) => Reply::Ours(build(packet, &asked, &known, longest)),
+        None if around.iter().any(|network| !network.bridge.is_internal) => Reply::Others,
         // By its questions somebody could carry out what is not to leave.
-        Ok(None) if bridge.is_internal => Reply::Ours(failed(packet)),
-        Ok(None) => Reply::Others,
-        Err(_) => Reply::Ours(failed(packet)),
+        None => Reply::Ours(failed(packet)),
     }
 }
 
@@ -134,7 +133,7 @@ fn number(packet: &[u8], at: usize) -> Option<u16> {
     packet.get(at..)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
 }
 
-fn known(asked: &Asked, bridge: &Bridge) -> Result<Option<Known>> {
+fn known(asked: &Asked, around: &[Around]) -> Option<Known> {
     let asks = |kind| [kind, ANY].contains(&asked.kind) && [INTERNET, ANY].contains(&asked.class);
     if asked.name.eq_ignore_ascii_case("localhost") {
         let (kind, address) = match asked.kind {
@@ -142,31 +141,33 @@ fn known(asked: &Asked, bridge: &Bridge) -> Result<Option<Known>> {
             _ => (ADDRESS, Ipv4Addr::LOCALHOST.octets().to_vec()),
         };
         let records = if asks(kind) { vec![address] } else { Vec::new() };
-        return Ok(Some(Known { code: Code::Fine, kind, records }));
+        return Some(Known { code: Code::Fine, kind, records });
     }
-    let all = list(bridge)?;
-    if let Some(address) = reversed(&asked.name).filter(|address| bridge.subnet.has(*address)) {
+    if let Some(address) = reversed(&asked.name)
+        && let Some(network) = around.iter().find(|network| network.bridge.subnet.has(address))
+    {
         let can_be_said = |name: &&str| name.split('.').all(|part| (1..=63).contains(&part.len()));
-        let name = neighbours::name_of(&all, address).filter(can_be_said);
-        let Some(name) = name else { return Ok(Some(nobody())) };
+        let name = neighbours::name_of(&network.all, address).filter(can_be_said);
+        let Some(name) = name else { return Some(nobody()) };
         let records = if asks(NAME) { vec![written(name)] } else { Vec::new() };
-        return Ok(Some(Known { code: Code::Fine, kind: NAME, records }));
+        return Some(Known { code: Code::Fine, kind: NAME, records });
     }
-    let addresses = neighbours::addresses(&all, &asked.name);
-    if !addresses.is_empty() {
+    // On two networks a name can be two containers'. The first network's is meant.
+    let mut found = around.iter().map(|network| neighbours::addresses(&network.all, &asked.name));
+    if let Some(addresses) = found.find(|addresses| !addresses.is_empty()) {
         let records = addresses.iter().filter(|_| asks(ADDRESS)).map(|address| address.octets().to_vec());
-        return Ok(Some(Known { code: Code::Fine, kind: ADDRESS, records: records.collect() }));
+        return Some(Known { code: Code::Fine, kind: ADDRESS, records: records.collect() });
     }
-    // A name without a dot is one of a network like this, and no business of the name servers of others.
-    Ok((!asked.name.is_empty() && !asked.name.contains('.')).then(nobody))
+    // A name without a dot is one of a network like these, and no business of the name servers of others.
+    (!asked.name.is_empty() && !asked.name.contains('.')).then(nobody)
 }
 
 /// The kernel has one lock for all that is asked about its interfaces. Only one of our threads at a time stands in line
 /// for it.
-fn list(bridge: &Bridge) -> Result<Vec<Neighbour>> {
+fn list(id: &str) -> Result<Vec<Around>> {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    neighbours::all(bridge)
+    neighbours::around(id)
 }
 
 fn nobody() -> Known {

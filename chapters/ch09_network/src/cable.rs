@@ -5,10 +5,12 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
 use ch07_lifecycle::asked::Plan;
+use ch07_lifecycle::process1::Process1;
 use ch07_lifecycle::record::Record;
 use log::debug;
 use nix::errno::Errno;
@@ -18,87 +20,155 @@ use nix::unistd::Pid;
 
 use crate::addresses;
 use crate::bridge::Bridge;
+use crate::endpoint::Endpoint;
 use crate::links;
-use crate::neighbours::{self, Neighbour};
+use crate::neighbours::{self, Around};
 use crate::netlink::Netlink;
 use crate::network::Network;
 use crate::options::NetworkOptions;
 use crate::resolver::Resolver;
 use crate::{bridge, files, network, publish, way_out};
 
-/// How the container calls its end.
-const INSIDE: &str = "eth0";
+/// Where a container is: on this network, with this address.
+#[derive(Debug)]
+pub struct Place {
+    /// The network.
+    pub bridge: Bridge,
+    /// The container's address there.
+    pub address: Ipv4Addr,
+}
 
-/// Connects the container whose child this is to its network. The child waits, and has a namespace that nobody else is
+/// The inside of a container, as far as it's network.
+#[derive(Debug)]
+pub struct Inside {
+    namespace: File,
+    kernel: Netlink,
+}
+
+/// Connects the container whose child this is to its networks. The child waits, and has a namespace that nobody else is
 /// in.
 ///
 /// Returns what is to stay open as long as it runs.
 pub fn connect(plan: &Plan, record: &Record, child: Pid) -> Result<Vec<OwnedFd>> {
     let options = NetworkOptions::of(record)?;
     if *options.network() == Network::Host {
-        files::give(plan, record, &options, None)?;
+        files::give(plan, record, &options, &[])?;
         return Ok(Vec::new());
     }
     // A child that has ended has no namespace any more. It has said why, and its status is there for whoever waits for
     // it.
     let Some(namespace) = open_namespace(&child.to_string())? else { return Ok(Vec::new()) };
-    let container = within(&namespace, || Netlink::open(NetlinkRoute))?;
-    links::set_up(&container, "lo")?;
-    let Network::Named(name) = options.network() else {
-        files::give(plan, record, &options, None)?;
+    let inside = Inside::of(namespace)?;
+    links::set_up(&inside.kernel, "lo")?;
+    if *options.network() == Network::None {
+        files::give(plan, record, &options, &[])?;
         return Ok(Vec::new());
-    };
-    let host = Netlink::open(NetlinkRoute)?;
-    let (bridge, number) = plug_in(&host, name, record.id(), &namespace)?;
-    let cable =
-        links::look(&host, &addresses::cable(&bridge.name, number))?.context("the cable has gone already")?;
-    neighbours::label(record, options.aliases(), cable.index)?;
-    let end = links::look(&container, INSIDE)?.with_context(|| format!("there is no {INSIDE}"))?;
-    let address = bridge.subnet.address(number);
-    links::set_address(&container, &end, address, bridge.subnet.prefix)?;
-    within(&namespace, || bridge::ignore_routers(INSIDE))?; // a neighbour may say that he's one
-    links::set_up(&container, INSIDE)?;
-    if !bridge.is_internal {
-        links::add_default_route(&container, bridge.subnet.gateway)?; // last: it leads over an interface that is up
     }
-    files::give(plan, record, &options, Some((&bridge, address)))?;
-    let resolver = within(&namespace, || Resolver::listen(&bridge, options.dns()))?;
-    publish::publish(record, options.ports(), (&bridge, address), resolver)
+    let places = {
+        let _held = network::hold()?;
+        let plug = |endpoint| plug_in(record, endpoint, &inside);
+        options.endpoints().iter().map(plug).collect::<Result<Vec<_>>>()?
+    };
+    files::give(plan, record, &options, &places)?;
+    let resolver = within(&inside.namespace, || Resolver::listen(record.id(), options.dns()))?;
+    publish::publish(record, &options.ports(), places.first(), resolver)
 }
 
-/// Lays a cable to the bridge of this network. Until it's there, nobody takes the bridge away.
-fn plug_in(host: &Netlink, network: &str, id: &str, namespace: &File) -> Result<(Bridge, u32)> {
-    let _held = network::hold()?;
+/// Lays a cable to this network, and makes the container's end ready. Call it with the lock held: nobody takes the bridge
+/// away meanwhile.
+pub fn plug_in(record: &Record, endpoint: &Endpoint, inside: &Inside) -> Result<Place> {
+    let (host, network) = (Netlink::open(NetlinkRoute)?, endpoint.network.name());
     let bridge =
-        if network == bridge::DEFAULT { bridge::ensure(host)? } else { bridge::named(host, network)? };
+        if network == bridge::DEFAULT { bridge::ensure(&host)? } else { bridge::named(&host, network)? };
     way_out::open(&bridge)?;
-    let number = lay(host, &bridge, id, namespace)?;
-    Ok((bridge, number))
+    let end = inside.next_end()?;
+    let number = lay(&host, &bridge, (record.id(), endpoint), (inside, &end))?;
+    let (cable, place) =
+        (addresses::cable(&bridge.name, number), Place { address: bridge.subnet.address(number), bridge });
+    let made = label(&host, &cable, record, endpoint).and_then(|()| inside.make_ready(&end, &place));
+    // One that isn't complete would stay until the container has ended.
+    made.inspect_err(|_| drop(links::delete(&host, &cable)))?;
+    Ok(place)
 }
 
 /// Lays a cable, and returns its number, which is the container's address. Who has an address? The kernel knows, for
 /// there is never more than one interface of a name: if it is taken, it's the next one's turn.
-fn lay(host: &Netlink, bridge: &Bridge, id: &str, namespace: &File) -> Result<u32> {
-    for number in bridge.subnet.numbers(id) {
-        let (name, mac) =
-            (addresses::cable(&bridge.name, number), addresses::mac(bridge.subnet.address(number)));
-        match links::add_cable(host, &name, bridge.index, (INSIDE, mac, namespace.as_fd())) {
+fn lay(
+    host: &Netlink,
+    bridge: &Bridge,
+    (id, wanted): (&str, &Endpoint),
+    (inside, end): (&Inside, &str),
+) -> Result<u32> {
+    let only = wanted.ip.map(|ip| bridge.subnet.number_of(ip)).transpose()?;
+    for number in bridge.subnet.numbers(id).filter(|number| only.is_none_or(|only| only == *number)) {
+        let name = addresses::cable(&bridge.name, number);
+        let mac = wanted.mac.unwrap_or(addresses::mac(bridge.subnet.address(number)));
+        match links::add_cable(host, &name, bridge.index, (end, mac, inside.namespace.as_fd())) {
             Ok(()) => return Ok(number),
             Err(Errno::EEXIST) => {}
             Err(Errno::EXFULL) => bail!("the bridge {} has no place for another cable", bridge.name),
             Err(errno) => return Err(errno).with_context(|| format!("laying the cable {name}")),
         }
     }
-    bail!("all addresses of the network of {} are taken", bridge.name)
+    match wanted.ip {
+        Some(ip) => bail!("{ip} on the network {}: Address already in use", bridge.network),
+        None => bail!("all addresses of the network of {} are taken", bridge.name),
+    }
 }
 
-/// Where the container of this record is: on which network, and at the end of which cable. `None` if it's nowhere.
-pub fn place_of(record: &Record) -> Result<Option<(Bridge, Neighbour)>> {
-    let options = NetworkOptions::of(record)?;
-    let Network::Named(network) = options.network() else { return Ok(None) };
-    let Some(bridge) = bridge::find(&Netlink::open(NetlinkRoute)?, network)? else { return Ok(None) };
-    let own = neighbours::all(&bridge)?.into_iter().find(|one| one.id == record.id());
-    Ok(own.map(|own| (bridge, own)))
+fn label(host: &Netlink, cable: &str, record: &Record, endpoint: &Endpoint) -> Result<()> {
+    let cable = links::look(host, cable)?.context("the cable has gone already")?;
+    neighbours::label(record, endpoint, cable.index)
+}
+
+/// Takes the cable of this container away, and with it the end in the container. Its way out may have led there: then
+/// it's by one of the networks that are left.
+pub fn unplug(around: &Around, left: &[Place], inside: &Inside) -> Result<()> {
+    let (bridge, address) = (&around.bridge, around.own.address);
+    let number = bridge.subnet.number_of(address)?;
+    links::delete(&Netlink::open(NetlinkRoute)?, &addresses::cable(&bridge.name, number))?;
+    left.iter().try_for_each(|place| inside.lead_out(&place.bridge))
+}
+
+impl Inside {
+    /// Of the container with this namespace.
+    fn of(namespace: File) -> Result<Inside> {
+        let kernel = within(&namespace, || Netlink::open(NetlinkRoute))?;
+        Ok(Inside { namespace, kernel })
+    }
+
+    /// Of the container that has this process.
+    pub fn of_running(process1: &Process1) -> Result<Inside> {
+        // Not by its number, which may be another's by now.
+        Inside::of(within(process1, || open_namespace("self")?.context("it has a network namespace"))?)
+    }
+
+    /// What the container's next end is called: `eth0`, `eth1` and so on.
+    fn next_end(&self) -> Result<String> {
+        let mut number = 0;
+        while links::look(&self.kernel, &format!("eth{number}"))?.is_some() {
+            number += 1;
+        }
+        Ok(format!("eth{number}"))
+    }
+
+    /// Gives an end its address, and the container its way out.
+    fn make_ready(&self, end: &str, place: &Place) -> Result<()> {
+        let link = links::look(&self.kernel, end)?.with_context(|| format!("there is no {end}"))?;
+        links::set_address(&self.kernel, &link, place.address, place.bridge.subnet.prefix)?;
+        within(&self.namespace, || bridge::ignore_routers(end))?; // a neighbour may say that he's one
+        links::set_up(&self.kernel, end)?;
+        self.lead_out(&place.bridge) // last: it's a way over an interface that is up
+    }
+
+    /// What is for elsewhere goes by this network, unless there's a way already, or it leads nowhere.
+    fn lead_out(&self, bridge: &Bridge) -> Result<()> {
+        let has_way = links::routes(&self.kernel)?.iter().any(|(_, prefix, _)| *prefix == 0);
+        if has_way || bridge.is_internal {
+            return Ok(());
+        }
+        links::add_default_route(&self.kernel, bridge.subnet.gateway)
+    }
 }
 
 /// The network namespace of a process: its number, or `self`. `None` of one that has ended.
@@ -111,15 +181,15 @@ fn open_namespace(process: &str) -> Result<Option<File>> {
 }
 
 /// Has something opened in there. It stays there, and we come back.
-fn within<T>(namespace: &File, open: impl FnOnce() -> Result<T>) -> Result<T> {
+fn within<T>(namespace: impl AsFd, open: impl FnOnce() -> Result<T>) -> Result<T> {
     let own = open_namespace("self")?.context("we have a network namespace")?;
     enter(namespace)?;
     let opened = open();
-    enter(&own)?;
+    enter(own)?;
     opened
 }
 
-fn enter(namespace: &File) -> Result<()> {
+fn enter(namespace: impl AsFd) -> Result<()> {
     debug!("setns(…, CLONE_NEWNET)");
     setns(namespace, CloneFlags::CLONE_NEWNET).context("entering a network namespace")
 }

@@ -1,5 +1,6 @@
 //! The commands that this chapter tells anew, and its own.
 
+pub mod connect;
 pub mod inspect;
 pub mod network;
 pub mod port;

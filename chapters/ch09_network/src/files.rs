@@ -20,7 +20,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use crate::bridge::Bridge;
+use crate::cable::Place;
 use crate::network::Network;
 use crate::options::NetworkOptions;
 use crate::resolver::ADDRESS;
@@ -33,11 +33,8 @@ const FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
 const LOCALHOST: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
                          ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
 
-/// Where a container is: on this network, with this address.
-pub type Place<'a> = (&'a Bridge, Ipv4Addr);
-
-/// Writes them, for a container that is about to start, and is there if it has a network.
-pub fn give(plan: &Plan, record: &Record, options: &NetworkOptions, place: Option<Place<'_>>) -> Result<()> {
+/// Writes them, for a container that is about to start, and has these places on networks.
+pub fn give(plan: &Plan, record: &Record, options: &NetworkOptions, places: &[Place]) -> Result<()> {
     let of_image = seen(&lowers::told(record)?, OsStr::new("etc"))?; // without what we gave it last time
     let looks = of_image.first().map(|etc| etc.symlink_metadata()).transpose().context("looking at /etc")?;
     if looks.as_ref().is_some_and(|etc| !etc.is_dir()) {
@@ -47,7 +44,7 @@ pub fn give(plan: &Plan, record: &Record, options: &NetworkOptions, place: Optio
     forget_changes(record)?;
     fs::create_dir_all(&etc).with_context(|| format!("making {}", etc.display()))?;
     let hostname = [plan.hostname().as_bytes(), b"\n"].concat();
-    let texts = [Some(hosts(plan, options, place)?), Some(hostname), resolv_conf(options)?];
+    let texts = [Some(hosts(plan, options, places)?), Some(hostname), resolv_conf(options)?];
     for (name, text) in FILES.iter().zip(texts) {
         text.map_or(Ok(()), |text| write(&etc.join(name), &text))?;
     }
@@ -86,15 +83,15 @@ fn write(path: &Path, text: &[u8]) -> Result<()> {
 }
 
 /// Names with an address that is known without asking anybody.
-fn hosts(plan: &Plan, options: &NetworkOptions, place: Option<Place<'_>>) -> Result<Vec<u8>> {
+fn hosts(plan: &Plan, options: &NetworkOptions, places: &[Place]) -> Result<Vec<u8>> {
     let of_host = if *options.network() == Network::Host { of_host("/etc/hosts")? } else { None };
     let mut text = of_host.unwrap_or_else(|| LOCALHOST.to_string());
-    let gateway = place.map_or(Ipv4Addr::LOCALHOST, |(bridge, _)| bridge.subnet.gateway);
+    let gateway = places.first().map_or(Ipv4Addr::LOCALHOST, |place| place.bridge.subnet.gateway);
     for host in options.hosts() {
         text.push_str(&format!("{}\t{}\n", host.address(gateway), host.name));
     }
-    if let Some((_, address)) = place {
-        text.push_str(&format!("{address}\t{}\n", plan.hostname().display()));
+    for place in places {
+        text.push_str(&format!("{}\t{}\n", place.address, plan.hostname().display()));
     }
     Ok(text.into_bytes())
 }
@@ -102,7 +99,7 @@ fn hosts(plan: &Plan, options: &NetworkOptions, place: Option<Place<'_>>) -> Res
 /// Who is to be asked. `None` if the host has no such file.
 fn resolv_conf(options: &NetworkOptions) -> Result<Option<Vec<u8>>> {
     let of_host = of_host(RESOLV_CONF)?;
-    if matches!(options.network(), Network::Named(_)) {
+    if matches!(options.network(), Network::Named(_) | Network::Nowhere) {
         let text = of_host.unwrap_or_default();
         let search = text.lines().filter(|line| line.starts_with("search") || line.starts_with("domain"));
         let search: String = search.map(|line| format!("{line}\n")).collect();

@@ -13,8 +13,9 @@ use ch07_lifecycle::record::Record;
 use nix::sys::socket::SockProtocol::NetlinkRoute;
 
 use crate::addresses;
-use crate::bridge::Bridge;
-use crate::links;
+use crate::bridge::{self, Bridge};
+use crate::endpoint::Endpoint;
+use crate::links::{self, Mac};
 use crate::netlink::Netlink;
 
 /// A container on the network.
@@ -28,7 +29,20 @@ pub struct Neighbour {
     pub id: String,
     /// The name that it has, if it has one.
     pub name: Option<String>,
+    /// Its hardware address.
+    pub mac: Mac,
     aliases: Vec<String>,
+}
+
+/// A network that a container is on.
+#[derive(Debug)]
+pub struct Around {
+    /// The network.
+    pub bridge: Bridge,
+    /// The container itself.
+    pub own: Neighbour,
+    /// Everybody who is there.
+    pub all: Vec<Neighbour>,
 }
 
 /// What stands in the place of a name that there's not, or that nobody could ask for.
@@ -37,28 +51,31 @@ const NAMELESS: &str = "-";
 /// So long a part of a name may be, between its dots: RFC 1035.
 pub const LONGEST_LABEL: usize = 63;
 
-/// So long the aliases may be, with a space before each: what the kernel keeps, less an id and a name.
-pub const LONGEST_ALIASES: usize = 255 - 12 - 1 - LONGEST_LABEL;
+/// So long the aliases may be, with a space before each: what the kernel keeps, less an id, a name and a hardware
+/// address.
+pub const LONGEST_ALIASES: usize = 255 - 12 - 1 - LONGEST_LABEL - " 02:42:ac:1e:00:01".len();
 
 /// Labels the cable of this number: it's this container's.
-pub fn label(record: &Record, aliases: &[String], cable: u32) -> Result<()> {
+pub fn label(record: &Record, endpoint: &Endpoint, cable: u32) -> Result<()> {
     let host = Netlink::open(NetlinkRoute)?;
     loop {
-        let label = text(record, aliases)?;
+        let label = text(record, endpoint)?;
         links::set_alias(&host, cable, &label)?;
         // Somebody may just have given it another name, and written his label first.
-        if text(record, aliases)? == label {
+        if text(record, endpoint)? == label {
             return Ok(());
         }
     }
 }
 
-/// What the label says: the container's id, its name, its aliases. Longer names aren't found, for nobody can ask for
-/// them.
-fn text(record: &Record, aliases: &[String]) -> Result<String> {
+/// What the label says: the container's id, its name, its hardware address if somebody has chosen it, its aliases. Longer
+/// names aren't found, for nobody can ask for them.
+fn text(record: &Record, endpoint: &Endpoint) -> Result<String> {
     let name = record.read("name")?.filter(|name| name.len() <= LONGEST_LABEL);
-    let own = [record.id().to_string(), name.unwrap_or_else(|| NAMELESS.to_string())];
-    Ok([&own, aliases].concat().join(" "))
+    let mut words = vec![record.id().to_string(), name.unwrap_or_else(|| NAMELESS.to_string())];
+    words.extend(endpoint.mac.map(links::shown));
+    words.extend_from_slice(&endpoint.aliases);
+    Ok(words.join(" "))
 }
 
 /// Understands such a text.
@@ -66,7 +83,13 @@ fn parse(cable: u32, address: Ipv4Addr, text: &str) -> Option<Neighbour> {
     let mut words = text.split(' ').map(str::to_string);
     let (id, name) = (words.next()?, words.next()?);
     let name = Some(name).filter(|name| name != NAMELESS);
-    Some(Neighbour { cable, address, id, name, aliases: words.collect() })
+    let mut aliases: Vec<_> = words.collect();
+    let chosen = aliases.first().and_then(|word| addresses::parse_mac(word).ok()); // no alias has a colon
+    if chosen.is_some() {
+        aliases.remove(0);
+    }
+    let mac = chosen.unwrap_or_else(|| addresses::mac(address));
+    Some(Neighbour { cable, address, id, name, mac, aliases })
 }
 
 /// All that are on the network at this moment, the newest first.
@@ -80,6 +103,19 @@ pub fn all(bridge: &Bridge) -> Result<Vec<Neighbour>> {
     // One that has been started again may have its last cable for another moment.
     let mut seen = BTreeSet::new();
     Ok(known.filter(|one| seen.insert(one.id.clone())).collect())
+}
+
+/// The networks that the container of this id is on at this moment, in the order in which it was connected.
+pub fn around(id: &str) -> Result<Vec<Around>> {
+    let mut found = Vec::new();
+    for bridge in bridge::all(&Netlink::open(NetlinkRoute)?)? {
+        let all = all(&bridge)?;
+        if let Some(own) = all.iter().find(|one| one.id == id).cloned() {
+            found.push(Around { bridge, own, all });
+        }
+    }
+    found.sort_by_key(|around| around.own.cable);
+    Ok(found)
 }
 
 /// The addresses of those that are called so. An id and a name are one container's, the newest's; an alias may be that of
@@ -108,7 +144,11 @@ mod tests {
 
     #[test]
     fn a_name_is_the_newest_containers_and_an_alias_everybodys() {
-        let all = [on(9, "0123456789ab web db"), on(3, "ab0123456789 web"), on(4, "cccccccccccc - db Db2")];
+        let all = [
+            on(9, "0123456789ab web db"),
+            on(3, "ab0123456789 web 02:42:00:00:00:07"),
+            on(4, "cccccccccccc - db Db2"),
+        ];
         let numbers =
             |name| -> Vec<u8> { addresses(&all, name).iter().map(|address| address.octets()[3]).collect() };
         assert_eq!(numbers("WEB"), [9]);
@@ -119,5 +159,7 @@ mod tests {
         assert_eq!(numbers(""), [0; 0]);
         let names = [9, 4, 5].map(|number| name_of(&all, [172, 30, 0, number].into()));
         assert_eq!(names, [Some("web"), Some("cccccccccccc"), None]);
+        let macs = all.map(|one| one.mac[5]);
+        assert_eq!(macs, [9, 7, 4]);
     }
 }

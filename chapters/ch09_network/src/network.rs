@@ -7,21 +7,24 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use ch07_lifecycle::names;
-use nix::sys::socket::SockProtocol::NetlinkRoute;
 
 use crate::bridge;
-use crate::netlink::Netlink;
 
 /// What a container is connected to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Network {
     /// The bridge of this name, and with it all others that are on it.
     Named(String),
     /// Nobody: it has a loopback device for itself.
     None,
+    /// Nobody, for the time being: it has been disconnected from its last network.
+    Nowhere,
     /// Whatever the host is: it has no network of its own.
     Host,
 }
+
+/// What a record says of a container that is nowhere. No network can be called so.
+const NOWHERE: &str = "-";
 
 impl FromStr for Network {
     type Err = String;
@@ -30,6 +33,7 @@ impl FromStr for Network {
         match name {
             "none" => Ok(Network::None),
             "host" => Ok(Network::Host),
+            NOWHERE => Ok(Network::Nowhere),
             "default" => Ok(Network::Named(bridge::DEFAULT.to_string())),
             _ => Ok(Network::Named(names::parse(name).map_err(|error| error.to_string())?)),
         }
@@ -37,21 +41,12 @@ impl FromStr for Network {
 }
 
 impl Network {
-    /// Fails if it's not there. The default one will be.
-    pub fn ensure_there(&self) -> Result<()> {
-        match self {
-            Network::Named(name) if name != bridge::DEFAULT => {
-                bridge::named(&Netlink::open(NetlinkRoute)?, name).map(drop)
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// What `--network` calls it.
     pub fn name(&self) -> &str {
         match self {
             Network::Named(name) => name,
             Network::None => "none",
+            Network::Nowhere => NOWHERE,
             Network::Host => "host",
         }
     }

@@ -1,7 +1,7 @@
 //! The options of `run` that are about networks, and what a record keeps of them.
 
 use std::ffi::{OsStr, OsString};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use anyhow::{Context, Result, ensure};
@@ -10,22 +10,35 @@ use ch07_lifecycle::record::Record;
 use ch08_images::translation;
 use clap::Parser;
 
-use crate::bridge;
+use crate::endpoint::Endpoint;
 use crate::hosts::{self, Host};
-use crate::neighbours::LONGEST_ALIASES;
+use crate::links::Mac;
 use crate::network::Network;
-use crate::ports::{Port, Ports};
+use crate::ports::{Exposed, Port, Ports};
+use crate::{addresses, bridge};
 
 /// Those that this chapter adds.
 #[derive(Debug, Clone, clap::Args)]
 pub struct NetworkOptions {
-    /// The network that the container is on: bridge, or one of network create
+    /// A network that the container is on: bridge, or one of network create; may be given again
     #[arg(long, visible_alias = "net", value_name = "NAME|none|host", default_value = bridge::DEFAULT)]
-    network: Network,
+    network: Vec<Endpoint>,
+    /// The container's address on its first network
+    #[arg(long, value_name = "IP")]
+    ip: Option<Ipv4Addr>,
+    /// The hardware address of its first interface
+    #[arg(long, value_name = "MAC", value_parser = addresses::parse_mac)]
+    mac_address: Option<Mac>,
     /// Have a port of the host lead to one of the container; may be given again
     #[arg(short, long, value_name = "[IP:][HOST-PORT:]PORT[/udp]")]
     publish: Vec<Ports>,
-    /// One more name for the container on its network; may be given again
+    /// Have free ports of the host lead to all that are exposed
+    #[arg(short = 'P', long)]
+    publish_all: bool,
+    /// Say that the container serves a port; may be given again
+    #[arg(long, value_name = "PORT[/udp]")]
+    expose: Vec<Exposed>,
+    /// One more name for the container on its first network; may be given again
     #[arg(long, value_name = "NAME", value_parser = hosts::alias)]
     network_alias: Vec<String>,
     /// A name in the container's /etc/hosts, and its address; may be given again
@@ -37,16 +50,32 @@ pub struct NetworkOptions {
 }
 
 /// Their long names. Each has a value.
-const NAMES: [&str; 6] = ["--network", "--net", "--publish", "--network-alias", "--add-host", "--dns"];
+const NAMES: [&str; 9] = [
+    "--network",
+    "--net",
+    "--ip",
+    "--mac-address",
+    "--publish",
+    "--expose",
+    "--network-alias",
+    "--add-host",
+    "--dns",
+];
 
-/// The letter of the one that has one.
+/// The one that hasn't.
+const PUBLISH_ALL: (&str, u8) = ("--publish-all", b'P');
+
+/// The letter of the one with a value that has one.
 const PUBLISH: u8 = b'p';
 
 /// Letters of options without a value, which may stand before it: `-dp 8080:80`.
-const LETTERS: &[u8] = b"dit";
+const LETTERS: &[u8] = b"ditP";
 
 /// So many ports can be published. For each there's a thread, and a rule.
 const MOST_PORTS: usize = 100;
+
+/// In the fact, before a port.
+const EXPOSE: &str = "--expose=";
 
 /// The fact that has them.
 const FACT: &str = "network";
@@ -72,19 +101,59 @@ impl NetworkOptions {
         Ok(understood?.options)
     }
 
-    /// The network that was asked for.
+    /// The first network that was asked for.
     pub fn network(&self) -> &Network {
-        &self.network
+        self.network.first().map_or(&Network::Nowhere, |first| &first.network)
+    }
+
+    /// What was asked for on each network.
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        let mut all = self.network.clone();
+        all.retain(|endpoint| endpoint.network != Network::Nowhere);
+        if let Some(first) = all.first_mut() {
+            first.aliases.extend_from_slice(&self.network_alias);
+            first.ip = self.ip.or(first.ip);
+            first.mac = self.mac_address.or(first.mac);
+        }
+        all
+    }
+
+    /// The same, but it's on these networks.
+    pub fn with_endpoints(&self, endpoints: Vec<Endpoint>) -> NetworkOptions {
+        let none = NetworkOptions { network_alias: Vec::new(), ip: None, mac_address: None, ..self.clone() };
+        NetworkOptions { network: endpoints, ..none }
+    }
+
+    /// The same, but these ports of the image's are exposed, too.
+    pub fn with_exposed(&self, ports: impl Iterator<Item = Exposed>) -> NetworkOptions {
+        let mut all = Vec::new();
+        for port in self.expose.iter().cloned().chain(ports).flat_map(|Exposed(ports)| ports) {
+            if !all.contains(&port) {
+                all.push(port);
+            }
+        }
+        NetworkOptions { expose: vec![Exposed(all)], ..self.clone() }
     }
 
     /// The ports that are to be published.
-    pub fn ports(&self) -> impl Iterator<Item = &Port> {
-        self.publish.iter().flat_map(|Ports(ports)| ports)
+    pub fn ports(&self) -> Vec<Port> {
+        let mut ports: Vec<_> = self.publish.iter().flat_map(|Ports(ports)| ports).copied().collect();
+        for port in self.exposed().filter(|_| self.publish_all) {
+            if !ports.iter().any(|one| (one.inside, one.protocol) == (port.inside, port.protocol)) {
+                ports.push(port);
+            }
+        }
+        ports
     }
 
-    /// The names that the container has besides its own.
-    pub fn aliases(&self) -> &[String] {
-        &self.network_alias
+    /// The ports that the container serves, each as it is if a free one of the host leads there.
+    pub fn exposed(&self) -> impl Iterator<Item = Port> {
+        self.expose.iter().flat_map(|Exposed(ports)| ports).copied()
+    }
+
+    /// Whether all of these are published.
+    pub fn publishes_all(&self) -> bool {
+        self.publish_all
     }
 
     /// The names that it is to know.
@@ -99,53 +168,69 @@ impl NetworkOptions {
 
     /// Fails if they contradict each other.
     pub fn ensure_sound(&self) -> Result<()> {
-        let (has_address, name) = (matches!(self.network, Network::Named(_)), self.network.name());
+        let (endpoints, name) = (self.endpoints(), self.network().name());
+        let mut networks: Vec<_> = endpoints.iter().map(|endpoint| &endpoint.network).collect();
+        let has_address = networks.iter().all(|network| matches!(network, Network::Named(_)));
+        ensure!(has_address || networks.len() == 1, "--network: with none or host there can be no other");
+        networks.sort_unstable();
+        let twice = networks.windows(2).find(|pair| pair[0] == pair[1]);
+        ensure!(twice.is_none(), "--network: {} is there twice", twice.map_or("", |pair| pair[0].name()));
         ensure!(
             has_address || self.publish.is_empty(),
             "--publish: a container on the network {name} has no port of its own to lead to"
         );
-        ensure!(
-            has_address || self.network_alias.is_empty(),
-            "--network-alias: nobody asks for a container on the network {name}"
-        );
-        ensure!(self.ports().count() <= MOST_PORTS, "--publish: {MOST_PORTS} ports at most");
-        let aliases: usize = self.network_alias.iter().map(|alias| alias.len() + 1).sum();
-        ensure!(
-            aliases <= LONGEST_ALIASES,
-            "--network-alias: all of them have {LONGEST_ALIASES} letters at most"
-        );
-        Ok(())
+        ensure!(self.ports().len() <= MOST_PORTS, "--publish: {MOST_PORTS} ports at most");
+        endpoints.iter().try_for_each(Endpoint::ensure_sound)
     }
 
     /// What a new record is to keep of them: the words that say it again.
     pub fn fact(&self) -> (&'static str, Vec<u8>) {
-        let mut words = vec![format!("--network={}", self.network.name())];
-        words.extend(self.ports().map(|port| format!("--publish={port}")));
-        words.extend(self.network_alias.iter().map(|alias| format!("--network-alias={alias}")));
+        let mut words: Vec<_> =
+            self.endpoints().iter().map(|endpoint| format!("--network={endpoint}")).collect();
+        if words.is_empty() {
+            words.push(format!("--network={}", Network::Nowhere.name()));
+        }
+        words.extend(
+            self.publish.iter().flat_map(|Ports(ports)| ports).map(|port| format!("--publish={port}")),
+        );
+        words.extend(self.publish_all.then(|| PUBLISH_ALL.0.to_string()));
+        words.extend(self.exposed().map(|port| format!("{EXPOSE}{port}")));
         words.extend(self.add_host.iter().map(|host| format!("--add-host={host}")));
         words.extend(self.dns.iter().map(|server| format!("--dns={server}")));
         (FACT, facts::join(words.iter().map(|word| word.as_bytes())))
     }
 }
 
+/// The ports that the container of this record serves, as `80/tcp`. It's told without understanding the rest: `ps` asks
+/// for hundreds.
+pub fn exposed_of(record: &Record) -> Result<Vec<String>> {
+    let fact = record.read_bytes(FACT)?.unwrap_or_default();
+    let words = facts::split(&fact).into_iter().filter_map(|word| word.strip_prefix(EXPOSE.as_bytes()));
+    Ok(words.map(|port| String::from_utf8_lossy(port).into_owned()).collect())
+}
+
 /// What was `typed` without these options, for those that don't know them.
 pub fn without_ours(typed: &[OsString]) -> Vec<OsString> {
     let mut kept = Vec::new();
-    let mut words = translation::without(&NAMES, typed).into_iter();
+    let mut words = translation::without(&NAMES, typed).into_iter().filter(|word| word != PUBLISH_ALL.0);
     while let Some(word) = words.next() {
-        let letters =
-            word.as_bytes().strip_prefix(b"-").filter(|rest| !rest.starts_with(b"-")).unwrap_or_default();
+        let letters = word.as_bytes().strip_prefix(b"-").filter(|rest| !rest.starts_with(b"-"));
+        let Some(letters) = letters else {
+            kept.push(word);
+            continue;
+        };
         let before = letters.iter().take_while(|letter| LETTERS.contains(letter)).count();
-        match letters.get(before) {
-            Some(&PUBLISH) => {
-                if letters.len() == before + 1 {
-                    words.next(); // its value
-                }
-                if before > 0 {
-                    kept.push(OsString::from_vec(word.as_bytes()[..=before].to_vec()));
-                }
+        let (before, mut rest) = letters.split_at(before);
+        if let Some((&PUBLISH, value)) = rest.split_first() {
+            if value.is_empty() {
+                words.next(); // it's the next word
             }
-            _ => kept.push(word),
+            rest = &[];
+        }
+        let others = before.iter().filter(|letter| **letter != PUBLISH_ALL.1);
+        let others: Vec<_> = b"-".iter().chain(others).chain(rest).copied().collect();
+        if letters.is_empty() || others.len() > 1 {
+            kept.push(OsString::from_vec(others));
         }
     }
     kept
@@ -168,6 +253,8 @@ mod tests {
                 &["-e", "p=1", "-vp:/p", "-w", "/p", "--pull=never"],
             ),
             (&["-p=80", "--privileged"], &["--privileged"]),
+            (&["-P", "-dP", "-iPtp", "80", "--publish-all", "-"], &["-d", "-it", "-"]),
+            (&["-tPe", "P=1", "-eP=2", "--ip", "10.9.8.7"], &["-te", "P=1", "-eP=2"]),
         ] {
             assert_eq!(without_ours(&all(typed)), all(kept), "{typed:?}");
         }

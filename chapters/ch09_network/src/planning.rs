@@ -4,14 +4,17 @@ use anyhow::Result;
 use ch01_run::namespaces;
 use ch07_lifecycle::asked::Plan;
 use ch07_lifecycle::record::Record;
+use ch08_images::formats::Execution;
 use nix::sched::CloneFlags;
 
 use crate::cable;
 use crate::network::Network;
 use crate::options::NetworkOptions;
 
-/// The plan of a new container, with what was asked for.
-pub fn new(options: &NetworkOptions, mut plan: Plan) -> Result<Plan> {
+/// The plan of a new container, with what was asked for, and what the image says.
+pub fn new(options: &NetworkOptions, says: &Execution, mut plan: Plan) -> Result<Plan> {
+    // What we can't publish, as 9000/sctp, isn't exposed.
+    let options = options.with_exposed(says.exposed_ports.keys().filter_map(|port| port.parse().ok()));
     options.ensure_sound()?;
     plan.facts.push(options.fact());
     Ok(on(options.network(), plan))

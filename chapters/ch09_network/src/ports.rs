@@ -83,6 +83,22 @@ impl FromStr for Ports {
     }
 }
 
+/// What one `--expose` says: ports of the container. None of the host's leads there, or one that's free.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exposed(pub Vec<Port>);
+
+impl FromStr for Exposed {
+    type Err = String;
+
+    /// `80`, `80-82`, `53/udp`.
+    fn from_str(text: &str) -> Result<Exposed, String> {
+        match text.parse() {
+            Ok(Ports(ports)) if !text.contains(':') => Ok(Exposed(ports)),
+            _ => Err(format!("{text:?} is no PORT[/udp]")),
+        }
+    }
+}
+
 /// `80` or `80-82`.
 fn range(text: &str) -> Option<Vec<u16>> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));

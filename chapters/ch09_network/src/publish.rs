@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use ch07_lifecycle::record::Record;
 use log::warn;
 
-use crate::files::Place;
+use crate::cable::Place;
 use crate::ports::{Port, Protocol};
 use crate::resolver::Resolver;
 use crate::rules::{self, Redirection};
@@ -17,15 +17,19 @@ use crate::{beside, conntrack, proxy};
 pub const PUBLISHED: &str = "published";
 
 /// Publishes these ports, and starts the process for them and for the container's name server. It's in force as long as
-/// what this returns is open.
-pub fn publish<'a>(
+/// what this returns is open. The ports are those of the container's first network.
+pub fn publish(
     record: &Record,
-    ports: impl Iterator<Item = &'a Port>,
-    (bridge, container): Place<'_>,
+    ports: &[Port],
+    place: Option<&Place>,
     resolver: Resolver,
 ) -> Result<Vec<OwnedFd>> {
     let (mut doors, mut redirections, mut shown) = (Vec::new(), Vec::new(), String::new());
-    for port in ports {
+    if place.is_none() && !ports.is_empty() {
+        warn!("the container is on no network any more, so no port leads to it");
+    }
+    let doors_wanted = place.into_iter().flat_map(|place| ports.iter().map(|port| (port, place.address)));
+    for (port, container) in doors_wanted {
         let door = proxy::open(port, container)?;
         let host = door.listener.address().context("looking which port it is")?;
         redirections.extend(redirection(port, host.port()));
@@ -44,10 +48,9 @@ pub fn publish<'a>(
     // When the rules are gone as well: nobody is to be led to whoever has the address next.
     let last = || drop(conntrack::forget(&by_udp)); // nobody is there who'd hear of an error
     let beside = beside::start(&open, serve, last)?;
-    let name = format!("{}-{}", bridge.name, record.id());
     // Out of an internal network no answer finds its way back to a client: the process asks with the host's address.
-    let redirections = if bridge.is_internal { Vec::new() } else { redirections };
-    let table = rules::redirect(&name, &bridge.name, container, &redirections)?;
+    let leads_out = place.filter(|place| !place.bridge.is_internal);
+    let table = leads_out.map_or(Ok(None), |place| rules::redirect(record.id(), place, &redirections))?;
     // After the rules, which hold for what comes from now on.
     if let Err(error) = conntrack::forget(&by_udp) {
         warn!("whoever goes on sending from outside may be led to an older container: {error:#}");

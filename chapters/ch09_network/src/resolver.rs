@@ -15,7 +15,6 @@ use anyhow::{Context, Result};
 use log::debug;
 
 use crate::answers::{self, Reply};
-use crate::bridge::Bridge;
 use crate::upstream::{self, LONGEST};
 
 /// Where it is, in the container. All of 127.0.0.0/8 is the container's own, and this is where Docker's is.
@@ -35,20 +34,22 @@ pub struct Resolver {
 /// Who is known, and who is asked for the rest.
 #[derive(Debug, Clone)]
 struct Knows {
-    bridge: Bridge,
+    /// Whose name server it is. Which networks it's on is looked up for each question: it may have been connected to one
+    /// more.
+    id: String,
     /// If it's not the host's name servers.
     others: Vec<IpAddr>,
 }
 
 impl Resolver {
     /// Makes the sockets. Call it in the container's network namespace, where `lo` is up.
-    pub fn listen(bridge: &Bridge, others: &[IpAddr]) -> Result<Resolver> {
+    pub fn listen(id: &str, others: &[IpAddr]) -> Result<Resolver> {
         debug!("bind: {ADDRESS}, port 53, UDP and TCP");
         let listening = || format!("listening at {ADDRESS}, port 53");
         Ok(Resolver {
             udp: UdpSocket::bind((ADDRESS, 53)).with_context(listening)?,
             tcp: TcpListener::bind((ADDRESS, 53)).with_context(listening)?,
-            knows: Knows { bridge: bridge.clone(), others: others.to_vec() },
+            knows: Knows { id: id.to_string(), others: others.to_vec() },
         })
     }
 
@@ -78,7 +79,7 @@ fn serve_by_udp(socket: &Arc<UdpSocket>, knows: &Arc<Knows>) {
             continue;
         };
         let question = &packet[..length];
-        match answers::answer(question, LONGEST_BY_UDP, &knows.bridge) {
+        match answers::answer(question, LONGEST_BY_UDP, &knows.id) {
             // Who isn't reached any more has gone, or asks again.
             Reply::Ours(answer) => drop(socket.send_to(&answer, client)),
             Reply::Others => {
@@ -114,7 +115,7 @@ fn talk(mut client: TcpStream, knows: &Knows) -> io::Result<()> {
     client.set_write_timeout(SILENCE)?;
     loop {
         let question = upstream::receive(&mut client)?;
-        let answer = match answers::answer(&question, LONGEST, &knows.bridge) {
+        let answer = match answers::answer(&question, LONGEST, &knows.id) {
             Reply::Ours(answer) => answer,
             Reply::Others => {
                 let answer = upstream::by_tcp(&upstream::servers(&knows.others), &question);

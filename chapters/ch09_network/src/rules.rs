@@ -15,6 +15,7 @@ use nix::libc::{
 use nix::sys::socket::SockProtocol;
 
 use crate::bridge::Bridge;
+use crate::cable::Place;
 use crate::instructions::{
     self, Instruction, comes_from, drop_it, in_by, is_for, is_for_host, is_for_port, is_not_for, masquerade,
     not_in_by, not_out_by,
@@ -193,24 +194,20 @@ pub struct Redirection {
 ///
 /// The table is the socket's that this returns: nobody else can change it, and it goes when that is closed. `None` if
 /// there's nothing to redirect.
-pub fn redirect(
-    name: &str,
-    bridge: &str,
-    container: Ipv4Addr,
-    ports: &[Redirection],
-) -> Result<Option<OwnedFd>> {
+pub fn redirect(id: &str, place: &Place, ports: &[Redirection]) -> Result<Option<OwnedFd>> {
     if ports.is_empty() {
         return Ok(None);
     }
+    let (bridge, name) = (place.bridge.name.as_str(), format!("{}-{id}", place.bridge.name));
     let kernel = Netlink::open(SockProtocol::NetlinkNetFilter)?;
     let into = Chain {
         name: "in",
         kind: "nat",
         hook: NF_INET_PRE_ROUTING,
         priority: NF_IP_PRI_NAT_DST,
-        rules: ports.iter().map(|port| redirection(bridge, container, port)).collect(),
+        rules: ports.iter().map(|port| redirection(bridge, place.address, port)).collect(),
     };
-    match make(&kernel, name, OWNER, &[into]) {
+    match make(&kernel, &name, OWNER, &[into]) {
         Err(Errno::EINVAL | Errno::EOPNOTSUPP) => {
             warn!(
                 "no table with an owner before Linux 5.12: a client from outside is seen with the host's address"

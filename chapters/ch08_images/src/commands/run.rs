@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{IsTerminal, stdin};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result, bail};
 use ch01_run::exec::environment;
@@ -67,16 +68,25 @@ struct Base {
     _in_use: Option<File>,
 }
 
-/// All that `run` does, in order.
-pub fn run(args: &Args) -> Result<u8> {
-    run_as(args, <[OsString]>::to_vec, Ok)
+impl Base {
+    /// How the image wants its containers to be. A directory says nothing.
+    fn says(&self) -> &Execution {
+        static NOTHING: LazyLock<Execution> = LazyLock::new(Execution::default);
+        self.image.as_ref().map_or(&NOTHING, |image| &image.config.config)
+    }
 }
 
-/// The same, where other options were typed as well, which `without_others` takes out, and are added to the plan.
+/// All that `run` does, in order.
+pub fn run(args: &Args) -> Result<u8> {
+    run_as(args, <[OsString]>::to_vec, |_, plan| Ok(plan))
+}
+
+/// The same, where other options were typed as well, which `without_others` takes out, and are added to the plan with
+/// what the image says.
 pub fn run_as(
     args: &Args,
     without_others: fn(&[OsString]) -> Vec<OsString>,
-    planned: impl FnOnce(Plan) -> Result<Plan>,
+    planned: impl FnOnce(&Execution, Plan) -> Result<Plan>,
 ) -> Result<u8> {
     messages::start_log(args.asked.options.log_level)?;
     namespaces::require_root()?;
@@ -84,7 +94,8 @@ pub fn run_as(
     descriptors::ensure_no_directory()?;
     let state = state::root()?;
     let mut base = base(args, &state)?;
-    let plan = planned(plan(args, without_others, &base, state)?)?;
+    let plan = plan(args, without_others, &base, state)?;
+    let plan = planned(base.says(), plan)?;
     orphans::sweep(&plan.state)?; // while a signal still ends us at once
     let signals = HeldSignals::hold()?;
     let (options, detach) = (&args.asked.options, args.asked.keeping.detach);
@@ -157,11 +168,8 @@ fn plan(
     let typed: Vec<_> = env::args_os().skip(2).collect(); // after the program's name and `run`
     let options = &typed[..typed.len().saturating_sub(args.asked.command.len())];
     let options = translation::without(&translation::OURS, &without_others(options));
-    let nothing = Execution::default();
-    let (says, words) = match &base.image {
-        Some(image) => (&image.config.config, &args.asked.command[1..]),
-        None => (&nothing, &args.asked.command[..]),
-    };
+    let says = base.says();
+    let words = &args.asked.command[usize::from(base.image.is_some())..]; // without the image's name
     let command = translation::command(says, args.entrypoint.as_deref(), words)?;
     let volumes = base.volumes.iter().map(Volume::option);
     let words = translation::words(says, volumes, options, &command);

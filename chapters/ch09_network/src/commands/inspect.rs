@@ -1,7 +1,5 @@
 //! `inspect`: all that is known of a container or an image, and of a container its network, too.
 
-use std::net::Ipv4Addr;
-
 use anyhow::Result;
 use ch07_lifecycle::process1::Process1;
 use ch07_lifecycle::record::Record;
@@ -9,44 +7,52 @@ use ch08_images::commands::inspect;
 pub use ch08_images::commands::inspect::Args;
 use serde_json::{Map, Value, json};
 
-use crate::addresses::mac;
-use crate::bridge::Bridge;
+use crate::links;
+use crate::neighbours::{self, Around};
 use crate::options::NetworkOptions;
 use crate::publish::PUBLISHED;
-use crate::{cable, links};
 
 /// All that `inspect` does, in order.
 pub fn inspect(args: &Args) -> Result<u8> {
     inspect::inspect_as(args, with_network)
 }
 
-/// The address is not written down anywhere: it's looked up each time.
+/// The addresses are not written down anywhere: they're looked up each time.
 fn with_network(record: &Record, mut known: Value) -> Result<Value> {
     // What the record doesn't say any more hides nothing else.
     let options = NetworkOptions::of(record).ok();
-    let network = options.as_ref().map_or("", |options| options.network().name());
+    let endpoints = options.as_ref().map(NetworkOptions::endpoints).unwrap_or_default();
     let runs = options.is_some() && Process1::of(record)?.is_some();
-    let place = if runs { cable::place_of(record)? } else { None };
-    known["HostConfig"]["NetworkMode"] = json!(network);
-    let mut settings = place.map_or_else(
-        || json!({"IPAddress": "", "IPPrefixLen": 0, "Gateway": "", "MacAddress": ""}),
-        |(bridge, own)| end(&bridge, own.address),
-    );
-    let mut here = settings.clone();
-    here["Aliases"] = json!(options.as_ref().map(NetworkOptions::aliases));
-    settings["Networks"] = json!({network: here});
+    let around = if runs { neighbours::around(record.id())? } else { Vec::new() };
+    let nothing = json!({"IPAddress": "", "IPPrefixLen": 0, "Gateway": "", "MacAddress": ""});
+    let (mut networks, mut first) = (Map::new(), None);
+    for endpoint in &endpoints {
+        let name = endpoint.network.name();
+        let there = around.iter().find(|around| around.bridge.network == name);
+        let mut here = there.map_or_else(|| nothing.clone(), end);
+        first.get_or_insert_with(|| here.clone());
+        here["Aliases"] = json!(endpoint.aliases);
+        networks.insert(name.to_string(), here);
+    }
+    known["HostConfig"]["NetworkMode"] =
+        json!(options.as_ref().map_or("", |options| options.network().name()));
+    known["HostConfig"]["PublishAllPorts"] =
+        json!(options.as_ref().is_some_and(NetworkOptions::publishes_all));
+    let mut settings = first.unwrap_or(nothing);
+    settings["Networks"] = json!(networks);
     settings["Ports"] = if settings["IPAddress"] == "" { json!({}) } else { ports(record) };
     known["NetworkSettings"] = settings;
     Ok(known)
 }
 
-/// What there is to say of a container's end of its cable.
-fn end(bridge: &Bridge, address: Ipv4Addr) -> Value {
+/// What there is to say of a container's end of a cable.
+fn end(around: &Around) -> Value {
+    let bridge = &around.bridge;
     json!({
-        "IPAddress": address,
+        "IPAddress": around.own.address,
         "IPPrefixLen": bridge.subnet.prefix,
         "Gateway": if bridge.is_internal { String::new() } else { bridge.subnet.gateway.to_string() },
-        "MacAddress": links::shown(mac(address)),
+        "MacAddress": links::shown(around.own.mac),
     })
 }
 

@@ -12,8 +12,9 @@ use clap::Subcommand;
 use nix::sys::socket::SockProtocol::NetlinkRoute;
 use serde_json::{Value, json};
 
-use crate::addresses::{Subnet, mac};
+use crate::addresses::Subnet;
 use crate::bridge::{self, Bridge};
+use crate::commands::connect::{self, Connect, Disconnect};
 use crate::links;
 use crate::neighbours::{self, Neighbour};
 use crate::netlink::Netlink;
@@ -51,6 +52,10 @@ enum What {
         #[arg(required = true)]
         networks: Vec<OsString>,
     },
+    /// Connect a container to one more network
+    Connect(Connect),
+    /// Disconnect a container from a network
+    Disconnect(Disconnect),
     /// Take all networks away that no container is on, but for the one that is always there
     Prune,
 }
@@ -73,7 +78,7 @@ struct Create {
 
 /// All that `network` does, in order.
 pub fn network(args: &Args) -> Result<u8> {
-    args.common.start()?;
+    let state = args.common.begin()?;
     let host = Netlink::open(NetlinkRoute)?;
     match &args.what {
         What::Create(create) => make(&host, create),
@@ -93,6 +98,8 @@ pub fn network(args: &Args) -> Result<u8> {
                 output::print_line(&word.to_string_lossy()).map(|()| true)
             })
         }
+        What::Connect(args) => connect::connect(args, &state),
+        What::Disconnect(args) => connect::disconnect(args, &state),
         What::Prune => prune(&host),
     }
 }
@@ -160,7 +167,7 @@ fn inspect(host: &Netlink, networks: &[OsString]) -> Result<u8> {
 fn shown(bridge: &Bridge, containers: &[Neighbour]) -> Value {
     let of_one = |one: &Neighbour| {
         let address = format!("{}/{}", one.address, bridge.subnet.prefix);
-        json!({"Name": one.name, "IPv4Address": address, "MacAddress": links::shown(mac(one.address))})
+        json!({"Name": one.name, "IPv4Address": address, "MacAddress": links::shown(one.mac)})
     };
     let containers: serde_json::Map<_, _> =
         containers.iter().map(|one| (one.id.clone(), of_one(one))).collect();

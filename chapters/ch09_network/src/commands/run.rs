@@ -3,6 +3,7 @@
 use anyhow::Result;
 use ch08_images::commands::run;
 
+use crate::endpoint::Endpoint;
 use crate::options::{NetworkOptions, without_ours};
 use crate::planning;
 
@@ -22,8 +23,8 @@ pub struct Args {
 /// All that `run` does, in order.
 pub fn run(args: &Args) -> Result<u8> {
     args.network.ensure_sound()?; // what contradicts itself is said before anything is fetched
-    args.network.network().ensure_there()?;
-    run::run_as(&args.others, without_ours, |plan| planning::new(&args.network, plan))
+    args.network.endpoints().iter().try_for_each(Endpoint::ensure_possible)?;
+    run::run_as(&args.others, without_ours, |says, plan| planning::new(&args.network, says, plan))
 }
 
 #[cfg(test)]
