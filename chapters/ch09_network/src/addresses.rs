@@ -121,9 +121,9 @@ pub fn mac(address: Ipv4Addr) -> Mac {
 /// One that somebody wants: a single interface's, for the first bit that is sent says whether it's for many.
 pub fn parse_mac(text: &str) -> Result<Mac, String> {
     let wrong = || format!("{text:?} is no hardware address of one interface, as 02:42:0a:09:08:07");
-    let bytes = text.split([':', '-']).map(|byte| match byte.len() {
-        2 => u8::from_str_radix(byte, 16).ok(),
-        _ => None,
+    let bytes = text.split([':', '-']).map(|byte| {
+        let is_byte = byte.len() == 2 && byte.chars().all(|digit| digit.is_ascii_hexdigit());
+        u8::from_str_radix(byte, 16).ok().filter(|_| is_byte)
     });
     let bytes: Option<Vec<u8>> = bytes.collect();
     let mac: Mac = bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(wrong)?;
