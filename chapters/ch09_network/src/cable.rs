@@ -1,7 +1,8 @@
 //! A container's cable: one end in the bridge, the other in the container. veth(4), setns(2).
 //!
-//! Nobody ever takes a cable away. When the last process of a network namespace has gone, and the last socket in there,
-//! the kernel removes the ends in there, and a cable goes with either of its ends, whoever was killed, and however.
+//! Nobody takes a cable away because its container has ended. When the last process of a network namespace has gone, and
+//! the last socket in there, the kernel removes the ends in there, and a cable goes with either of its ends, whoever was
+//! killed, and however.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -38,10 +39,11 @@ pub struct Place {
     pub address: Ipv4Addr,
 }
 
-/// The inside of a container, as far as it's network.
+/// The inside of a container, as far as its interfaces go.
 #[derive(Debug)]
 pub struct Inside {
     namespace: File,
+    /// A line to the kernel that was opened in there.
     kernel: Netlink,
 }
 
@@ -64,6 +66,7 @@ pub fn connect(plan: &Plan, record: &Record, child: Pid) -> Result<Vec<OwnedFd>>
         files::give(plan, record, &options, &[])?;
         return Ok(Vec::new());
     }
+    within(&inside.namespace, way_out::close_through)?;
     let places = {
         let _held = network::hold()?;
         let plug = |endpoint| plug_in(record, endpoint, &inside);

@@ -11,6 +11,13 @@ use crate::rules;
 /// Whether the host hands on what is for others.
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
+/// Sees to it that a container hands on nothing. A new namespace does what the machine's does, and whoever is on two
+/// networks would be a way from one to the other. Call it in there.
+pub fn close_through() -> Result<()> {
+    debug!("write({FORWARD:?}, \"0\")");
+    fs::write(FORWARD, "0").with_context(|| format!("writing 0 to the container's {FORWARD}"))
+}
+
 /// Opens it, if it isn't open. It stays open when the container has ended.
 pub fn open(bridge: &Bridge) -> Result<()> {
     let name = &bridge.name;
