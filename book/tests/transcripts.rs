@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     let trials = with_blocks.into_iter().map(|page| {
         let (name, stores) = (page.name.clone(), stores.clone());
         Trial::ignorable_test(name, move || {
-            ready(at_once)?;
+            ready()?;
             let free = || stores.lock().unwrap_or_else(PoisonError::into_inner);
             let store = free().pop().ok_or("more pages at a time than places for them")?;
             let result = transcript::run(&page, store, Bless::from_environment());
@@ -75,7 +75,7 @@ fn emulated() -> Result<Option<File>, String> {
 }
 
 /// Before the first page: nobody else uses the same checkouts, and all chapters are built in them.
-fn ready(stores: usize) -> Result<(), Failed> {
+fn ready() -> Result<(), Failed> {
     static LOCK: OnceLock<Result<Option<File>, String>> = OnceLock::new();
     let prepare = || {
         if !nix::unistd::geteuid().is_root() {
@@ -90,9 +90,7 @@ fn ready(stores: usize) -> Result<(), Failed> {
         let lock = lab::as_owner(&repo::root(), || Ok(File::create(&path)?));
         let lock = lock.map_err(|error| format!("{}: {error:#}", path.display()))?;
         lock.lock().map_err(|error| format!("{}: {error}", path.display()))?;
-        transcript::build(Store::FIRST)
-            .and_then(|()| Store::some(stores).try_for_each(Store::fill))
-            .map_err(|error| format!("{error:#}"))?;
+        transcript::build().map_err(|error| format!("{error:#}"))?;
         Ok(Some(lock))
     };
     match LOCK.get_or_init(prepare) {

@@ -39,6 +39,8 @@ use crate::terminal::{Seen, Terminal};
 pub const INIT: &str = "/sbin/init";
 /// The variable that tells it where its [`Store`] is.
 const STORE: &str = "BOOK_STORE";
+/// The variable that tells it what was built before, if what is built now is to go with the stage.
+const BUILT: &str = "BOOK_BUILT";
 /// The user's home directory.
 const HOME: &str = "/home/you";
 /// Where a page's commands start.
@@ -58,13 +60,13 @@ pub fn patience(time: Duration) -> Duration {
     if emulated() { time * 5 } else { time }
 }
 
-/// What stays on the disk between runs: the home directory with its checkout, above all what cargo built there. Stages
-/// that stand at the same time have one each.
+/// What stays on the disk between runs: the home directory with its checkout. Stages that stand at the same time have
+/// one each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Store(usize);
 
 impl Store {
-    /// Where cargo builds the chapters. The others get copies of that.
+    /// Where cargo builds the chapters, for all of them.
     pub const FIRST: Store = Store(0);
 
     /// So many of them.
@@ -87,26 +89,9 @@ impl Store {
         self.home().join("containers-by-hand")
     }
 
-    /// A file that is there while a page has changed its checkout: what was built then may be newer than the
-    /// sources that the next page gets, and cargo would take it for fresh.
-    pub fn marker(self) -> PathBuf {
-        self.path().join("changed")
-    }
-
-    /// Takes over what cargo has built in the first one, as old as it is there.
-    pub fn fill(self) -> Result<()> {
-        if self == Store::FIRST {
-            return Ok(());
-        }
-        let (from, to) = (Store::FIRST.checkout().join("target"), self.checkout().join("target"));
-        lab::as_owner(&repo::root(), || Ok(fs::create_dir_all(self.checkout())?))
-            .with_context(|| format!("making {}", self.checkout().display()))?;
-        if to.exists() {
-            fs::remove_dir_all(&to).with_context(|| format!("removing {}", to.display()))?;
-        }
-        repo::copy(&from, &to)?;
-        let _ = fs::remove_file(self.marker()); // what a page had changed is gone
-        Ok(())
+    /// What cargo has built there.
+    fn target(self) -> PathBuf {
+        self.checkout().join("target")
     }
 }
 
@@ -125,13 +110,24 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Brings the checkout up to date with the repository, and raises the stage.
+    /// Brings the checkout up to date with the repository, and raises the stage. What was built in the first store is
+    /// there, and what is built now goes with the stage.
     pub fn raise(store: Store) -> Result<Stage> {
+        Stage::with(store, Some(Store::FIRST.target()).filter(|_| !emulated()))
+    }
+
+    /// The same, where what is built stays.
+    pub fn to_build() -> Result<Stage> {
+        Stage::with(Store::FIRST, None)
+    }
+
+    fn with(store: Store, built: Option<PathBuf>) -> Result<Stage> {
         ensure!(Uid::effective().is_root(), "a stage takes root");
         prepare(store)?;
         // Its child dies with it, and it dies with this thread.
         let mut helper = Command::new("/proc/self/exe");
         helper.arg0(INIT).env(STORE, store.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        helper.envs(built.map(|built| (BUILT, built)));
         // SAFETY: one system call.
         unsafe { helper.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
         let mut helper = helper.spawn().context("starting the stage")?;
@@ -362,7 +358,6 @@ fn prepare(store: Store) -> Result<()> {
             .context("making the stage's home directory")?;
     }
     clear(store)?;
-    let dirty = store.marker().exists();
     let files = if emulated() {
         prepare_emulated(&checkout)?;
         Vec::new()
@@ -374,11 +369,9 @@ fn prepare(store: Store) -> Result<()> {
         let mut parent = to.parent();
         fs::create_dir_all(parent.unwrap_or(&checkout))?;
         fs::copy(&from, &to).with_context(|| format!("copying {}", from.display()))?;
-        if !dirty {
-            // As old as the original, so that cargo finds all fresh.
-            let times = fs::FileTimes::new().set_modified(fs::metadata(&from)?.modified()?);
-            File::options().write(true).open(&to)?.set_times(times)?;
-        }
+        // As old as the original, so that cargo finds all fresh.
+        let times = fs::FileTimes::new().set_modified(fs::metadata(&from)?.modified()?);
+        File::options().write(true).open(&to)?.set_times(times)?;
         chown(&to, Some(you), Some(you))?;
         while let Some(directory) = parent.filter(|directory| *directory != home) {
             chown(directory, Some(you), Some(you))?;
@@ -592,18 +585,43 @@ fn registry() -> Result<PathBuf> {
     found.with_context(|| format!("no crates downloaded in any of {places:?}"))
 }
 
+/// Has cargo find what was built before, while all that it builds lies in memory and goes with the stage: a page that
+/// breaks the code leaves nothing behind that the next one would have to build again.
+fn scratch(built: &OwnedFd, is_own: bool, you: u32) -> Result<()> {
+    tmpfs("/tmp", "mode=755")?; // until the overlay has what it needs of it
+    for directory in ["/tmp/upper", "/tmp/work"] {
+        fs::create_dir(directory)?;
+        chown(directory, Some(you), Some(you))?;
+    }
+    let target = Path::new(CHECKOUT).join("target");
+    let own = handle(&target)?;
+    let place = |directory: &OwnedFd| format!("/proc/self/fd/{}", directory.as_raw_fd());
+    // The store's own has the programs of someone who has typed along.
+    let lower = if is_own { place(built) } else { [place(&own), place(built)].join(":") };
+    let layers = format!("lowerdir={lower},upperdir=/tmp/upper,workdir=/tmp/work");
+    mount(Some("target"), &target, Some("overlay"), MsFlags::empty(), Some(layers.as_str()))
+        .context("mounting an overlay on the checkout's target")?;
+    umount2("/tmp", MntFlags::MNT_DETACH).context("unmounting the tmpfs on /tmp")
+}
+
 /// The stage's process 1.
 fn init(store: &Path, cable: OwnedFd) -> Result<()> {
     set_pdeathsig(Signal::SIGKILL)?;
     ensure!(getppid().as_raw() != 1 || std::process::id() == 1, "the helper is gone");
     propagation(MsFlags::MS_PRIVATE)?;
 
+    let built =
+        env::var_os(BUILT).map(|built| handle(Path::new(&built)).map(|open| (open, PathBuf::from(built))));
+    let (built, you) = (built.transpose()?, user()?);
     let home = handle(&store.join("home"))?;
     let cargo = if emulated() { None } else { Some((handle(&toolchain()?)?, handle(&registry()?)?)) };
     let etc = handle(&store.join("etc"))?;
     let program = fs::read("/proc/self/exe").context("reading this program")?;
     let made = fs::create_dir("/var/lib/byhand").is_ok();
     bind(&home, Path::new("/home"))?;
+    if let Some((built, path)) = built {
+        scratch(&built, path.starts_with(store), you)?;
+    }
     if let Some((toolchain, registry)) = cargo {
         bind(&toolchain, &Path::new(HOME).join(".cargo/toolchain"))?;
         bind(&registry, &Path::new(HOME).join(".cargo/registry"))?;

@@ -303,8 +303,8 @@ pub fn blocks(page: &Page) -> Vec<Block> {
 }
 
 /// Brings what cargo has built in a store up to date with the repository.
-pub fn build(store: Store) -> Result<()> {
-    let mut stage = Stage::raise(store)?;
+pub fn build() -> Result<()> {
+    let mut stage = Stage::to_build()?;
     let terminal = stage.terminal()?;
     let mut seat = Seat { terminal, prompt: Some("$ ".to_string()) };
     // As `cargo run` and `cargo lab` would build them.
@@ -316,7 +316,6 @@ pub fn build(store: Store) -> Result<()> {
     build += "; echo status $?";
     let output = backstage(&mut seat, &build)?;
     ensure!(output.ends_with("status 0\n"), "building the chapters:\n{output}");
-    let _ = fs::remove_file(store.marker());
     Ok(())
 }
 
@@ -363,11 +362,6 @@ fn without_echo<'a>(text: &'a str, typed: &str) -> Option<&'a str> {
 pub fn run(page: &Page, store: Store, bless: Bless) -> Result<Outcome> {
     let own = own_programs(page, store, bless)?;
     let mut stage = Stage::raise(store)?;
-    // From here on, until all is as it was.
-    let changes = !stage::emulated() && page.lines.iter().any(|line| line.contains("git apply"));
-    if changes {
-        repo::write(&store.marker(), &page.name).context("noting that the checkout changes")?;
-    }
     let mut run = Run {
         page,
         stage: &mut stage,
@@ -399,14 +393,10 @@ pub fn run(page: &Page, store: Store, bless: Bless) -> Result<Outcome> {
     let (edits, mut failures) = (std::mem::take(&mut run.edits), std::mem::take(&mut run.failures));
     failures.extend(fatal.map(|error| format!("{error:#}")));
     drop(run);
-    if changes {
+    if !stage::emulated() && page.lines.iter().any(|line| line.contains("git apply")) {
         failures.extend(changed(page, store)?); // before the checkout goes with the stage
     }
     drop(stage);
-    if changes {
-        // The marker is there, so all sources become new, and cargo builds what they make.
-        build(store)?;
-    }
 
     if !edits.is_empty() {
         let mut page = page.clone();
