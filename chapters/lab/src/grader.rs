@@ -9,6 +9,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod cell;
 pub(crate) mod command;
 pub(crate) mod doctor;
+mod forwarding;
 pub(crate) mod grade;
 pub(crate) mod hint;
 pub(crate) mod interrupt;

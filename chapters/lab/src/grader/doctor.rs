@@ -5,7 +5,7 @@ use std::env;
 use std::fs;
 use std::io::{IsTerminal, stdin, stdout};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::thread;
 
@@ -19,6 +19,8 @@ use nix::sys::utsname::uname;
 use nix::unistd::geteuid;
 
 use crate::chapter::Chapter;
+use crate::grader::forwarding::{self, Tried};
+use crate::machine::tool::in_path;
 use crate::machine::{hierarchy, host, mounts};
 use crate::see::tell;
 
@@ -95,6 +97,7 @@ pub(crate) fn examine() -> Result<ExitCode> {
     findings.extend(mounts.then(overlay));
     findings.extend(all.then(surroundings).into_iter().flatten());
     findings.extend(all.then(network).into_iter().flatten());
+    findings.extend(all.then(forwarding));
     findings.extend([process_descriptors(), careful_opening(), sealing(), freezer()]);
     findings.extend([aufs(), terminal(), strace()]);
 
@@ -387,6 +390,32 @@ fn in_new_network(script: &str) -> Result<String> {
     Ok("can be made".to_string())
 }
 
+/// What chapter 9's containers need from the rules that others have made, so that they reach somebody outside and are
+/// reached by a published port. The checks run where no such rules are.
+fn forwarding() -> Finding {
+    let (what, since) = ("forwarding", Chapter::Network);
+    let Tried { out, into, forwards } = match forwarding::attempt() {
+        Ok(tried) => tried,
+        Err(error) => return Finding::new(what, since, Health::Yellow, format!("not tried: {error:#}")),
+    };
+    let (sent, comes) = ("what containers send", "what comes for their ports");
+    let mut dropped = Vec::new();
+    dropped.extend((!out).then_some(sent));
+    dropped.extend(matches!(into, Ok(false)).then_some(comes));
+    if !dropped.is_empty() {
+        let seen = format!("this machine's rules drop {}", dropped.join(", and "));
+        return Finding::new(what, since, Health::Yellow, seen).advise(&forwarding::advice());
+    }
+    let mut seen = match into {
+        Ok(_) => format!("no rule drops {sent}, nor {comes}"),
+        Err(error) => format!("no rule drops {sent}; {comes} was not tried: {error:#}"),
+    };
+    if !forwards {
+        seen += "; ip_forward is 0, and the first container sets it to 1";
+    }
+    Finding::new(what, since, Health::Green, seen)
+}
+
 /// What `pause` of chapter 7 needs.
 fn freezer() -> Finding {
     let (what, since) = ("freezer", Chapter::Lifecycle);
@@ -443,11 +472,4 @@ fn strace() -> Finding {
         None => Finding::new("strace", Chapter::Run, Health::Yellow, "not installed; some checks need it")
             .advise("apt-get install strace"),
     }
-}
-
-/// A program in PATH, or where root has its own.
-fn in_path(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let more = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"].map(Path::new).map(Path::to_path_buf);
-    env::split_paths(&path).chain(more).map(|directory| directory.join(name)).find(|path| path.is_file())
 }

@@ -1,5 +1,7 @@
-//! Programs of others that a check needs.
+//! Programs of others that a check or the doctor needs.
 
+use std::env;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -19,4 +21,11 @@ pub(crate) fn run(command: &mut Command, name: &str, package: &str) -> Result<Ve
     let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     Err(differs(format!("{name} {}", words.join(" ")), "exit status 0", said))
+}
+
+/// A program in PATH, or where root has its own.
+pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let more = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"].map(Path::new).map(Path::to_path_buf);
+    env::split_paths(&path).chain(more).map(|directory| directory.join(name)).find(|path| path.is_file())
 }
