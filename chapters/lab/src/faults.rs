@@ -14,6 +14,7 @@ mod hostile;
 mod images;
 mod kill;
 mod log;
+mod many;
 mod network;
 mod own_cgroups;
 mod scene;
@@ -35,6 +36,7 @@ pub fn fault_checks() -> impl Iterator<Item = &'static Check> {
         hostile::CHECKS,
         images::CHECKS,
         network::CHECKS,
+        many::CHECKS,
         log::CHECKS,
         walls::CHECKS,
     ]

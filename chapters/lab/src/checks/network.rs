@@ -5,7 +5,7 @@ mod cable;
 mod ports;
 mod publishing;
 mod dns;
-mod asker;
+pub(crate) mod asker;
 mod names;
 mod udp;
 mod upstream;
@@ -72,7 +72,7 @@ fn sleeper(lab: &Lab) -> Result<Kept<'_>> {
 }
 
 /// What ip(8) tells as JSON, here or in the network of a process.
-fn ip(place: Option<Process>, words: &[&str]) -> Result<Vec<Value>> {
+pub(crate) fn ip(place: Option<Process>, words: &[&str]) -> Result<Vec<Value>> {
     let mut command = match place {
         None => Command::new("ip"),
         Some(process) => {

@@ -22,7 +22,7 @@ pub(super) const RESOLVER: &str = "127.0.0.11:53";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Does something in the network of a process. A socket that is made there stays there.
-pub(super) fn inside<T: Send>(place: Process, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+pub(crate) fn inside<T: Send>(place: Process, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let network = File::open(place.file("ns/net")).context("opening the container's network namespace")?;
     let there = || {
         setns(network, CloneFlags::CLONE_NEWNET).context("entering the container's network namespace")?;
@@ -40,7 +40,7 @@ pub(super) fn udp_to(address: &str, patience: Duration) -> Result<UdpSocket> {
 }
 
 /// Whoever asks inside of a container, there where its command would.
-pub(super) struct Asker {
+pub(crate) struct Asker {
     line: String,
     place: Process,
     pub(super) socket: UdpSocket,
@@ -48,12 +48,13 @@ pub(super) struct Asker {
 
 impl Asker {
     pub(super) fn of(one: &Kept<'_>) -> Result<Asker> {
-        let place = one.process()?;
-        Ok(Asker {
-            line: one.line().to_string(),
-            place,
-            socket: inside(place, || udp_to(RESOLVER, PATIENCE))?,
-        })
+        Asker::beside(one.process()?, one.line())
+    }
+
+    /// Whoever asks in the network of a process, which this line has started.
+    pub(crate) fn beside(place: Process, line: &str) -> Result<Asker> {
+        let socket = inside(place, || udp_to(RESOLVER, PATIENCE))?;
+        Ok(Asker { line: line.to_string(), place, socket })
     }
 
     /// What one can do by hand, in the container's network.
@@ -133,7 +134,7 @@ impl Asker {
     }
 
     /// Fails unless these are the name's addresses, and nobody's to remember them. Without any, there's no such name.
-    pub(super) fn finds(&self, name: &str, addresses: &[&str]) -> Result<()> {
+    pub(crate) fn finds(&self, name: &str, addresses: &[&str]) -> Result<()> {
         self.hears(name, A, if addresses.is_empty() { NXDOMAIN } else { NOERROR }, addresses)?;
         let kept = self.asks(name, A)?.records.into_iter().find(|record| record.ttl != 0);
         kept.map_or(Ok(()), |kept| Err(differs(self.did(name, A), "a TTL of 0", format!("{kept:?}"))))
