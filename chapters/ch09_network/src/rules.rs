@@ -97,6 +97,7 @@ fn make(kernel: &Netlink, name: &str, flags: u32, chains: &[Chain]) -> Result<()
 ///     chain shut {
 ///         type filter hook prerouting priority raw
 ///         iifname != BRIDGE iifname != lo ip daddr 172.30.0.0/24 drop
+///         iifname != BRIDGE iifname != lo ip saddr 172.30.0.0/24 drop
 ///     }
 /// }
 /// ```
@@ -104,6 +105,9 @@ fn make(kernel: &Netlink, name: &str, flags: u32, chains: &[Chain]) -> Result<()
 /// What leaves it gets the host's address. And whoever is outside and knows where the network is doesn't get in: who
 /// has leave to, by a published port, sends to the host. The next network is outside, too. They stay when the container
 /// has ended, like the bridge whose name the table has.
+///
+/// Nor does who says that he's in there: the host would give his packet its own address, and take what he sends there
+/// for the answer that a container waits for.
 ///
 /// Of an internal network nothing leaves. So instead of the chain `out` there's one more rule in `shut`, and for what
 /// would leave because a published port of somebody else's gives it another destination, one more chain:
@@ -125,7 +129,9 @@ pub fn of_network(bridge: &Bridge) -> Result<bool> {
         found => return found.map(|_| false).with_context(|| format!("looking for the table {name}")),
     }
     let masquerade = comes_from(network).into_iter().chain(not_out_by(name)).chain(masquerade());
-    let comes_in = not_in_by(name).into_iter().chain(not_in_by("lo")).chain(is_for(network)).chain(drop_it());
+    let elsewhere = || not_in_by(name).into_iter().chain(not_in_by("lo"));
+    let comes_in = elsewhere().chain(is_for(network)).chain(drop_it());
+    let lies = elsewhere().chain(comes_from(network)).chain(drop_it());
     let leaves = in_by(name).into_iter().chain(is_not_for(network)).chain(drop_it());
     let out = Chain {
         name: "out",
@@ -139,7 +145,7 @@ pub fn of_network(bridge: &Bridge) -> Result<bool> {
         kind: "filter",
         hook: NF_INET_PRE_ROUTING,
         priority: NF_IP_PRI_RAW, // before any address is changed
-        rules: vec![comes_in.collect()],
+        rules: vec![comes_in.collect(), lies.collect()],
     };
     let chains = if bridge.is_internal {
         shut.rules.push(leaves.collect());

@@ -1,5 +1,6 @@
 //! Networks that don't reach each other, and some that reach nobody else.
 
+use std::fs;
 use std::net::{SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -27,6 +28,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Network,
         "Containers of two networks don't reach each other by their addresses, and those of one network do.",
         apart,
+    ),
+    Check::new(
+        "net-lies",
+        Network,
+        "Who says that he's on another network gets nothing in there, though his next one answers to it as if he were.",
+        lies,
     ),
     Check::new(
         "net-internal",
@@ -90,6 +97,55 @@ fn apart(lab: &Lab) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A kernel may turn such packets away of its own accord (rp_filter in ip-sysctl); most don't.
+fn believe_everybody() -> Result<()> {
+    for file in ["all", "default"].map(|which| format!("/proc/sys/net/ipv4/conf/{which}/rp_filter")) {
+        fs::write(&file, "0").with_context(|| format!("writing {file}, in the check's own network"))?;
+    }
+    Ok(())
+}
+
+/// The host takes what answers a packet for an answer, and gives it to whoever has sent that.
+fn lies(lab: &Lab) -> Result<()> {
+    believe_everybody()?;
+    make(lab, &[], "one")?;
+    make(lab, &[], "two")?;
+    let victim = named(lab, "victim", &["--network", "one"])?;
+    let liar = named(lab, "liar", &["--network", "two"])?;
+    let friend = named(lab, "friend", &["--network", "two"])?;
+    let (his, there) = (end_in(&victim, "172.30.1.", 24)?.address, end_in(&friend, "172.30.2.", 24)?.address);
+    let listens = |one: &Kept<'_>, address: &str, port: u16| {
+        inside(one.process()?, || {
+            let socket = UdpSocket::bind((address, port)).context("listening in the container")?;
+            socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+            Ok(socket)
+        })
+    };
+    ip(Some(liar.process()?), &["route", "add", &there, "via", "172.30.2.1"])?; // by the host
+    ip(Some(liar.process()?), &["address", "add", &his, "dev", "eth0"])?;
+    let (hears, answers) = (listens(&victim, &his, 99)?, listens(&friend, &there, 77)?);
+    let mut bytes = [0; 100];
+    for _ in 0..2 {
+        listens(&liar, &his, 99)?.send_to(b"I'm on the other network", (&*there, 77))?;
+        if let Ok((_, from)) = answers.recv_from(&mut bytes) {
+            answers.send_to(b"from another network", from)?;
+        }
+    }
+    let heard =
+        hears.recv(&mut bytes).ok().map(|length| String::from_utf8_lossy(&bytes[..length]).into_owned());
+    see::same(liar.line(), "what somebody on another network hears:", None, heard)?;
+    // Else nothing would ever have come this way.
+    listens(&liar, "0.0.0.0", 98)?.send_to(b"I'm here", (&*there, 77))?;
+    let length =
+        answers.recv(&mut bytes).map_err(|error| friend.differs("a packet by way of the gateway", error))?;
+    see::same(
+        friend.line(),
+        "what it hears of its neighbour:",
+        "I'm here",
+        &String::from_utf8_lossy(&bytes[..length]),
+    )
 }
 
 /// What a container says to somebody far away, in a datagram that needs no answer.
