@@ -2,10 +2,13 @@
 
 mod build;
 mod diff;
+mod firewall;
 mod record;
 mod restart;
+mod server;
 mod ulimit;
 mod update;
+mod vxlan;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,6 +34,8 @@ pub(crate) const CHECKS: &[&[Check]] = &[
     diff::CHECKS,
     ulimit::CHECKS,
     build::CHECKS,
+    firewall::CHECKS,
+    vxlan::CHECKS,
 ];
 
 const BEFORE_INIT: &[Check] = &[

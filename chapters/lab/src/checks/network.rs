@@ -6,13 +6,13 @@ mod ports;
 mod publishing;
 mod dns;
 pub(crate) mod asker;
-mod names;
+pub(crate) mod names;
 mod udp;
 mod upstream;
 mod forwarded;
 mod hostile;
 mod files;
-mod networks;
+pub(crate) mod networks;
 mod taken_away;
 mod joined;
 mod apart;
@@ -61,9 +61,9 @@ const BRIDGE: &str = "byhand0";
 
 /// What there is to see of a container's end of its cable.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct End {
-    address: String,
-    mac: String,
+pub(crate) struct End {
+    pub(crate) address: String,
+    pub(crate) mac: String,
 }
 
 /// A container that does nothing for a long time.
@@ -89,12 +89,12 @@ pub(crate) fn ip(place: Option<Process>, words: &[&str]) -> Result<Vec<Value>> {
 }
 
 /// Has ip(8) do something on the host.
-fn arrange(words: &[&str]) -> Result<()> {
+pub(crate) fn arrange(words: &[&str]) -> Result<()> {
     ip(None, words).map(drop)
 }
 
 /// The names of all interfaces, here or in the network of a process.
-fn interfaces(place: Option<Process>) -> Result<Vec<String>> {
+pub(crate) fn interfaces(place: Option<Process>) -> Result<Vec<String>> {
     let name = |link: Value| link["ifname"].as_str().map(str::to_string);
     Ok(ip(place, &["link", "show"])?.into_iter().filter_map(name).collect())
 }
@@ -120,7 +120,7 @@ pub(crate) fn only_cables(did: &str, expected: &[&str]) -> Result<()> {
 }
 
 /// What is known of an interface on the host, as JSON.
-fn seen(name: &str) -> Result<Value> {
+pub(crate) fn seen(name: &str) -> Result<Value> {
     let found = ip(None, &["-d", "address", "show", "dev", name])?;
     found.into_iter().next().with_context(|| format!("there is no {name}"))
 }
@@ -146,7 +146,7 @@ fn end(one: &Kept<'_>) -> Result<End> {
 }
 
 /// The same in another network, which begins so, and whose addresses share so many bits.
-fn end_in(one: &Kept<'_>, begins: &str, length: u8) -> Result<End> {
+pub(crate) fn end_in(one: &Kept<'_>, begins: &str, length: u8) -> Result<End> {
     let found = ip(Some(one.process()?), &["address", "show", "dev", "eth0"])?;
     let link = found.into_iter().next().unwrap_or_default();
     let all = addresses(&link);

@@ -24,8 +24,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Does something in the network of a process. A socket that is made there stays there.
 pub(crate) fn inside<T: Send>(place: Process, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let network = File::open(place.file("ns/net")).context("opening the container's network namespace")?;
+    within(&network, work)
+}
+
+/// The same in this network.
+pub(crate) fn within<T: Send>(network: &File, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let there = || {
-        setns(network, CloneFlags::CLONE_NEWNET).context("entering the container's network namespace")?;
+        setns(network, CloneFlags::CLONE_NEWNET).context("entering a network namespace")?;
         work()
     };
     thread::scope(|scope| scope.spawn(there).join()).map_err(|_| anyhow!("a thread panicked"))?

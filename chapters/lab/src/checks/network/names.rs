@@ -78,7 +78,7 @@ pub(crate) const CHECKS: &[Check] = &[
 ];
 
 /// A container that does nothing for a long time, and has this name.
-pub(super) fn named<'a>(lab: &'a Lab, name: &str, options: &[&str]) -> Result<Kept<'a>> {
+pub(crate) fn named<'a>(lab: &'a Lab, name: &str, options: &[&str]) -> Result<Kept<'a>> {
     lab.kept(["sleep", "1000"]).with(["--name", name]).with(options).detach()
 }
 

@@ -64,12 +64,12 @@ pub(crate) const CHECKS: &[Check] = &[
 ];
 
 /// Makes a network. It has to say its name, and nothing else.
-pub(super) fn make(lab: &Lab, options: &[&str], name: &str) -> Result<()> {
+pub(crate) fn make(lab: &Lab, options: &[&str], name: &str) -> Result<()> {
     lab.says("network", [&["create"], options, &[name]].concat(), &format!("{name}\n"))
 }
 
 /// Fails unless these networks are there, and no others, in whatever order.
-pub(super) fn only_networks(lab: &Lab, expected: &[&str]) -> Result<()> {
+pub(crate) fn only_networks(lab: &Lab, expected: &[&str]) -> Result<()> {
     let outcome = lab.call("network", ["ls", "-q"]).finish()?;
     let output = outcome.succeeds()?.output();
     let (names, expected): (BTreeSet<_>, BTreeSet<_>) =
@@ -78,7 +78,7 @@ pub(super) fn only_networks(lab: &Lab, expected: &[&str]) -> Result<()> {
 }
 
 /// The rows of `network ls`, in the order of their bridges, with one space between two columns.
-fn rows(lab: &Lab) -> Result<Vec<String>> {
+pub(crate) fn rows(lab: &Lab) -> Result<Vec<String>> {
     let outcome = lab.call("network", ["ls"]).finish()?;
     let output = outcome.succeeds()?.output();
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
