@@ -16,6 +16,9 @@ pub(crate) mod networks;
 mod taken_away;
 mod joined;
 mod apart;
+mod several;
+mod fixed;
+mod exposed;
 pub(crate) mod world;
 
 use std::io::{Read, Write};
@@ -48,6 +51,9 @@ pub(crate) const CHECKS: &[&[Check]] = &[
     taken_away::CHECKS,
     joined::CHECKS,
     apart::CHECKS,
+    several::CHECKS,
+    fixed::CHECKS,
+    exposed::CHECKS,
 ];
 
 /// The network's beginning: of an address, its first three numbers.
@@ -119,6 +125,15 @@ pub(crate) fn only_cables(did: &str, expected: &[&str]) -> Result<()> {
     Err(differs(did, format!("the cables {expected:?}, and no others"), format!("{:?}", cables()?)))
 }
 
+/// Waits until these are the host's interfaces, as they were.
+fn only_interfaces(did: &str, expected: &[String]) -> Result<()> {
+    let same = || Ok((interfaces(None)? == expected).then_some(()));
+    match wait_for(SOON, same)? {
+        Some(()) => Ok(()),
+        None => see::same(did, "the host's interfaces:", expected, &interfaces(None)?),
+    }
+}
+
 /// What is known of an interface on the host, as JSON.
 pub(crate) fn seen(name: &str) -> Result<Value> {
     let found = ip(None, &["-d", "address", "show", "dev", name])?;
@@ -147,7 +162,16 @@ fn end(one: &Kept<'_>) -> Result<End> {
 
 /// The same in another network, which begins so, and whose addresses share so many bits.
 pub(crate) fn end_in(one: &Kept<'_>, begins: &str, length: u8) -> Result<End> {
-    let found = ip(Some(one.process()?), &["address", "show", "dev", "eth0"])?;
+    end_at(one, "eth0", begins, length)
+}
+
+/// The same of another of its cables.
+fn end_at(one: &Kept<'_>, interface: &str, begins: &str, length: u8) -> Result<End> {
+    let there = interfaces(Some(one.process()?))?;
+    if !there.iter().any(|name| name == interface) {
+        return Err(one.differs(format!("{interface} in the container"), format!("{there:?}")));
+    }
+    let found = ip(Some(one.process()?), &["address", "show", "dev", interface])?;
     let link = found.into_iter().next().unwrap_or_default();
     let all = addresses(&link);
     let mac = link["address"].as_str().unwrap_or_default().to_string();
@@ -155,8 +179,37 @@ pub(crate) fn end_in(one: &Kept<'_>, begins: &str, length: u8) -> Result<End> {
         [only] => only.strip_suffix(&format!("/{length}")).filter(|only| only.starts_with(begins)),
         _ => None,
     };
-    let expected = || one.differs(format!("eth0 with one address, {begins}…/{length}"), format!("{all:?}"));
+    let expected =
+        || one.differs(format!("{interface} with one address, {begins}…/{length}"), format!("{all:?}"));
     Ok(End { address: address.ok_or_else(expected)?.to_string(), mac })
+}
+
+/// Fails unless these are the container's cables, by the names of their ends in there.
+fn only_ends(did: &str, one: &Kept<'_>, expected: &[&str]) -> Result<()> {
+    let mut all = interfaces(Some(one.process()?))?;
+    all.retain(|name| name.starts_with("eth"));
+    all.sort_unstable();
+    see::same(
+        did,
+        "the container's interfaces:",
+        expected,
+        &all.iter().map(String::as_str).collect::<Vec<_>>()[..],
+    )
+}
+
+/// Fails unless these are the gateways of the container's default routes.
+fn leads_by(did: &str, one: &Kept<'_>, expected: &[&str]) -> Result<()> {
+    let routes = ip(Some(one.process()?), &["route", "show", "default"])?;
+    let ways: Vec<_> = routes.iter().filter_map(|route| route["gateway"].as_str()).collect();
+    see::same(did, "the default routes:", expected, &ways[..])
+}
+
+fn stop(lab: &Lab, one: &Kept<'_>) -> Result<()> {
+    lab.says("stop", ["-t", "0", one.id()], &format!("{}\n", one.id()))
+}
+
+fn start(lab: &Lab, one: &Kept<'_>) -> Result<()> {
+    lab.says("start", [one.id()], &format!("{}\n", one.id()))
 }
 
 /// The last number of one of the network's addresses that a container can have.

@@ -69,7 +69,7 @@ fn reaches(from: Process, address: &str) -> Result<bool> {
 }
 
 /// Fails if it's not so.
-fn must_reach(from: &Kept<'_>, address: &str, expected: bool) -> Result<()> {
+pub(super) fn must_reach(from: &Kept<'_>, address: &str, expected: bool) -> Result<()> {
     let did = format!("{}; then, in there: nc -w 1 {}", from.line(), address.replace(':', " "));
     see::same(did, "to reach somebody:", expected, reaches(from.process()?, address)?)
 }

@@ -9,7 +9,7 @@ use super::names::named;
 use super::networks::{make, only_networks};
 use super::ports::answers;
 use super::world::{UPLINK, far_away};
-use super::{End, addresses, asked, end, end_in, interfaces, ip, seen, server};
+use super::{End, addresses, asked, end, end_at, end_in, interfaces, leads_by, seen, server};
 use crate::chapter::Chapter::Network;
 use crate::checks::check::Check;
 use crate::see;
@@ -57,13 +57,17 @@ pub(crate) const CHECKS: &[Check] = &[
 
 /// Fails unless the container is on this network, as its address, its route and its cable say.
 pub(super) fn is_on(one: &Kept<'_>, bridge: &str, begins: &str) -> Result<()> {
-    let address = end_in(one, begins, 24)?.address;
-    let routes = ip(Some(one.process()?), &["route", "show", "default"])?;
-    let ways: Vec<_> = routes.iter().filter_map(|route| route["gateway"].as_str()).collect();
-    see::same(one.line(), "the default routes:", vec![&*format!("{begins}1")], ways)?;
-    let own = address.replacen(begins, &format!("{bridge}-"), 1);
+    plugged(one, "eth0", bridge, begins)?;
+    leads_by(one.line(), one, &[&format!("{begins}1")])
+}
+
+/// The container's end of a cable that has to be in this bridge.
+pub(super) fn plugged(one: &Kept<'_>, interface: &str, bridge: &str, begins: &str) -> Result<End> {
+    let found = end_at(one, interface, begins, 24)?;
+    let own = found.address.replacen(begins, &format!("{bridge}-"), 1);
     let plugged = seen(&own)?["master"].clone();
-    see::same(one.line(), &format!("what {own} is plugged into:"), Some(bridge), plugged.as_str())
+    see::same(one.line(), &format!("what {own} is plugged into:"), Some(bridge), plugged.as_str())?;
+    Ok(found)
 }
 
 fn run(lab: &Lab) -> Result<()> {

@@ -25,7 +25,7 @@ pub(crate) const CHECKS: &[Check] = &[
 ];
 
 /// A container that serves its port's own number at each of three.
-fn three<'a>(lab: &'a Lab, options: &[&str]) -> Result<Kept<'a>> {
+pub(super) fn three<'a>(lab: &'a Lab, options: &[&str]) -> Result<Kept<'a>> {
     let script = "for n in 80 81 82; do mkdir /$n; echo port $n > /$n/index.html; httpd -p $n -h /$n; done; sleep 1000";
     lab.kept(["sh", "-c", script]).with(options).detach()
 }

@@ -45,14 +45,14 @@ const PUBLISHED: [&str; 2] = ["-p", "9999:99/udp"];
 const TURN: Duration = Duration::from_millis(500);
 
 /// Somebody in a container who answers each datagram with what it said, and a word before it. Dropped, he's gone.
-struct Echo {
+pub(super) struct Echo {
     senders: Arc<Mutex<Vec<(SocketAddr, String)>>>,
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Echo {
-    fn start(one: &Kept<'_>, word: &'static str) -> Result<Echo> {
+    pub(super) fn start(one: &Kept<'_>, word: &'static str) -> Result<Echo> {
         let listens = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 99)).context("listening in the container");
         let socket = inside(one.process()?, listens)?;
         socket.set_read_timeout(Some(Duration::from_millis(50)))?;
@@ -86,7 +86,7 @@ impl Drop for Echo {
 }
 
 /// A socket that hears whoever it asks, and nobody else.
-fn asks(own: &str, address: &str) -> Result<UdpSocket> {
+pub(super) fn asks(own: &str, address: &str) -> Result<UdpSocket> {
     let socket = UdpSocket::bind((own, 0)).context("making a socket")?;
     socket.set_read_timeout(Some(TURN))?;
     socket.connect(address).with_context(|| format!("connecting to {address}"))?;
@@ -94,7 +94,7 @@ fn asks(own: &str, address: &str) -> Result<UdpSocket> {
 }
 
 /// What the socket hears when it has said this, a few times if need be; nothing if there's no answer.
-fn answer(socket: &UdpSocket, says: &str) -> Result<String> {
+pub(super) fn answer(socket: &UdpSocket, says: &str) -> Result<String> {
     let mut datagram = [0; 1024];
     for _ in 0..6 {
         let _ = socket.send(says.as_bytes()); // an error of the last time
