@@ -19,6 +19,9 @@ mod apart;
 mod several;
 mod fixed;
 mod exposed;
+mod connected;
+mod disconnected;
+mod racing;
 pub(crate) mod world;
 
 use std::io::{Read, Write};
@@ -54,6 +57,9 @@ pub(crate) const CHECKS: &[&[Check]] = &[
     several::CHECKS,
     fixed::CHECKS,
     exposed::CHECKS,
+    connected::CHECKS,
+    disconnected::CHECKS,
+    racing::CHECKS,
 ];
 
 /// The network's beginning: of an address, its first three numbers.
