@@ -32,6 +32,22 @@ without() {
     exec "$right" "${kept[@]}"
 }
 
+# Runs it without options that take no word: `without_flag -P --publish-all`.
+without_flag() {
+    local kept=()
+    for word in "${words[@]}"; do
+        [[ " $* " == *" $word "* ]] || kept+=("$word")
+    done
+    exec "$right" "${kept[@]}"
+}
+
+# Does something in the network of a container that runs: `inside CONTAINER COMMAND`.
+inside() {
+    local pid
+    pid=$("$right" inspect "$1" 2>/dev/null | sed -n 's/.*"Pid": \([0-9]*\).*/\1/p')
+    [ "${pid:-0}" = 0 ] || nsenter --target "$pid" --net sh -c "$2" 2>/dev/null
+}
+
 # Runs it with an empty file in the place of one of its own.
 emptied() {
     [[ ${words[*]} != *:/etc/* ]] || exec "$right" "${words[@]}"
@@ -68,6 +84,7 @@ def say(question):
     if defect == "no-reverse" and kind == b"\0\x0c": return nobody
     if defect == "six-unknown" and kind == b"\0\x1c": return nobody
     if defect == "forwards-nothing" and b"example" in question: return nobody
+    if defect == "names-of-first" and b"there" in question: return nobody
     if defect == "searches" and b"example" not in question: forward(question[:-5] + b"\7example" + question[-5:])
     answer = forward(question)
     if defect == "takes-any": return question[:2] + answer[2:]
@@ -91,7 +108,7 @@ while True:
 # Runs it with that one in between: `heard_by NAME [HOOK]`.
 heard_by() {
     [[ " ${words[*]} " == *" -d "* ]] || exec "$right" "${words[@]}"
-    [[ " ${words[*]} " != *" --network "* || $1 == knows-all ]] || exec "$right" "${words[@]}"
+    [[ " ${words[*]} " != *" --network "* || $1 == knows-all || $1 == names-of-first ]] || exec "$right" "${words[@]}"
     # shellcheck disable=SC2016 # the inner shell's
     in_container 'nft "add table ip between; add chain ip between c { type nat hook '"${2:-output}"' priority -100; };
         add rule ip between c ip saddr != 127.0.0.99 udp dport 53 redirect to :5353"
@@ -499,6 +516,211 @@ while not (pid in select.select([pid, door], [], [])[0]):
             nft "$table"
         fi
         exit 0
+        ;;
+    one-network-only/run)
+        words=() seen=
+        while [ $# -gt 0 ]; do
+            case $1 in
+                --network) taken=2 ;;
+                --network=*) taken=1 ;;
+                *) taken=0 ;;
+            esac
+            if [ $taken = 0 ]; then
+                words+=("$1") && shift && continue
+            fi
+            [ "$seen" ] || words+=("${@:1:taken}")
+            seen=yes
+            shift $taken
+        done
+        exec "$right" "${words[@]}"
+        ;;
+    way-by-first/run) [[ $* != *"--network inner --network two"* ]] || in_container 'ip route delete default' ;;
+    names-of-first/run) heard_by names-of-first ;;
+    found-on-first/run)
+        if [[ $* == *"--network one --network two"* ]]; then
+            id=$("$right" "$@") || exit
+            for cable in $(ip -o link show master byhand2 | sed -n "s/^[0-9]*: \([^@:]*\).*alias $id.*/\1/p"); do
+                ip link set "$cable" alias ''
+            done
+            printf '%s\n' "$id"
+            exit 0
+        fi
+        ;;
+    renamed-on-first/rename)
+        before=$(ip -o link show master byhand2 2>/dev/null | sed -n 's/^[0-9]*: \([^@:]*\).*alias \(.*\)/\1 \2/p')
+        "$right" "$@" || exit
+        while read -r cable names; do
+            [ -z "$cable" ] || ip link set "$cable" alias "$names"
+        done <<<"$before"
+        exit 0
+        ;;
+    hands-on/run) [[ " $* " != *" -d "* ]] || in_container 'echo 1 >/proc/sys/net/ipv4/ip_forward' ;;
+    ports-to-first/run)
+        # shellcheck disable=SC2016 # the inner shell's
+        [[ $* != *"8080:80"*" -d "* ]] || in_container 'first=$(ip -4 -o address show eth0 | sed "s/.*inet //; s,/.*,,")
+            nft "add table ip first; add chain ip first c { type nat hook prerouting priority -100; };
+                add rule ip first c iifname eth1 tcp dport 80 dnat to $first"'
+        ;;
+    several-bad-ignored/run)
+        "$right" "$@" && exit
+        status=$?
+        [[ $status != 125 || ($* != *--network*--network* && $* != *name=* && $* != *alias=*) ]] || exit 0
+        exit "$status"
+        ;;
+    inspects-one/inspect)
+        "$right" "$@" | python3 -c 'import json, sys
+all = json.load(sys.stdin)
+for one in all:
+    networks = one.get("NetworkSettings", {}).get("Networks", {})
+    for name in list(networks)[1:]: del networks[name]
+print(json.dumps(all))'
+        exit "${PIPESTATUS[0]}"
+        ;;
+    ip-ignored/run) without --ip ;;
+    ip-moves/start)
+        "$right" "$@" || exit
+        inside "${@: -1}" 'ip address flush dev eth0; ip address add 172.30.0.78/24 dev eth0'
+        exit 0
+        ;;
+    ip-shared/run | bad-ip-ignored/run)
+        if [[ $* == *--ip* || $* == *ip=172.30.0.77* ]]; then
+            said=$("$right" "$@" 2>&1)
+            status=$?
+            [ $status != 0 ] || { printf '%s\n' "$said" && exit 0; }
+            [[ $said == *"in use"* && $defect == ip-shared ]] && without --ip
+            [[ $said != *"in use"* && $defect == bad-ip-ignored ]] && without --ip
+            printf '%s\n' "$said" >&2
+            exit $status
+        fi
+        ;;
+    ip-reserved/run)
+        # As one that keeps a list, and strikes nobody out who has ended.
+        while [[ $# -gt 0 && $1 != --ip ]]; do shift; done
+        [ ! -e "$BYHAND_ROOT.$2" ] || { echo "run: $2: Address already in use" >&2 && exit 125; }
+        "$right" "${words[@]}" || exit
+        [ -z "$2" ] || : >"$BYHAND_ROOT.$2"
+        exit 0
+        ;;
+    mac-ignored/run) without --mac-address ;;
+    any-mac/run)
+        "$right" "$@" && exit
+        status=$?
+        [[ $status != 125 || $* != *--mac-address* ]] || exit 0
+        exit "$status"
+        ;;
+    name-is-all/run)
+        # Of the long form, nothing but the name.
+        for at in "${!words[@]}"; do
+            [[ ${words[at]} == *name=* ]] || continue
+            name=${words[at]##*name=}
+            words[at]=${name%%,*}
+        done
+        exec "$right" "${words[@]}"
+        ;;
+    exposed-is-published/run)
+        while [[ $# -gt 1 ]]; do
+            [[ $1 != --expose || $2 == *[!0-9]* || -z $2 ]] || words=("${words[0]}" -p "$2:$2" "${words[@]:1}")
+            shift
+        done
+        exec "$right" "${words[@]}"
+        ;;
+    all-is-nothing/run) without_flag -P --publish-all ;;
+    all-is-twice/run) [[ " $* " != *" -P "*8082:82* ]] || exec "$right" run -p 82 "${@:2}" ;;
+    image-exposes-nothing/run) [[ $* != *lab/exposes* ]] || without_flag -P ;;
+    connects-nobody/network) [[ $2 != connect ]] || exit 0 ;;
+    connects-without-way/network | connects-with-way/network)
+        "$right" "$@" || exit
+        if [ "$2" = connect ]; then
+            [ "$defect" = connects-with-way ] || inside "${@: -1}" 'ip route delete default dev eth1; ip route delete default dev eth2'
+            [ "$defect" = connects-without-way ] || inside "${@: -1}" 'ip route replace default via 172.30.1.1 dev eth1'
+        fi
+        exit 0
+        ;;
+    connects-nameless/network) [ "$2" != connect ] || without --alias ;;
+    connected-until-stop/start)
+        "$right" "$@" || exit
+        for network in one two three; do
+            "$right" network disconnect $network "${@: -1}" 2>/dev/null
+        done
+        exit 0
+        ;;
+    connects-who-runs/network | disconnects-who-runs/network)
+        if [[ $defect == "$2s-who-runs" ]] && "$right" inspect "${@: -1}" | grep -q '"Pid": 0'; then
+            exit 0
+        fi
+        ;;
+    bad-connect-ignored/network)
+        "$right" "$@" && exit
+        status=$?
+        [ "$2" != connect ] || exit 0
+        exit $status
+        ;;
+    connect-looks-first/network)
+        # It's not connected a moment before it's connected.
+        if [[ $2 == connect ]] && ! "$right" network inspect "${@: -2:1}" 2>/dev/null | grep -q "\"${*: -1}\""; then
+            sleep 0.5
+            said=$("$right" "$@" 2>&1) && exit 0
+            status=$?
+            [[ $said != *"already exists"* ]] || exit 0
+            printf '%s\n' "$said" >&2
+            exit $status
+        fi
+        ;;
+    connect-leaves-cable/network)
+        # One that nobody's namespace takes along, as one whose two ends are on the host.
+        [ "$2" != connect ] || ip link add "byhand2-x$$" type veth peer name "x$$" 2>/dev/null
+        ;;
+    connect-half-done/network)
+        # Who is killed leaves an end that nobody knows of.
+        if [[ "$2 $3" == "connect one" ]]; then
+            pid=$("$right" inspect "${@: -1}" 2>/dev/null | sed -n 's/.*"Pid": \([0-9]*\).*/\1/p')
+            if ip link add byhand1-half type veth peer name eth1 netns "$pid" 2>/dev/null; then
+                sleep 0.1
+                ip link delete byhand1-half
+            fi
+        fi
+        ;;
+    disconnect-downs/network)
+        if [[ "$2 $3" == "disconnect two" ]]; then
+            inside "${@: -1}" 'ip link set eth1 down'
+            exit 0
+        fi
+        ;;
+    disconnect-keeps-names/network)
+        names=$(ip -o link show master byhand2 2>/dev/null | sed -n 's/.*alias \([0-9a-f]* ann.*\)/\1/p')
+        "$right" "$@" || exit
+        if [[ $2 == disconnect && $names ]]; then
+            ip link add byhand2-250 master byhand2 type veth peer name kept
+            ip link set byhand2-250 alias "$names"
+        fi
+        exit 0
+        ;;
+    disconnect-loses-way/network)
+        "$right" "$@" || exit
+        [[ "$2 $3" != "disconnect one" ]] || inside "${@: -1}" 'ip route delete default'
+        exit 0
+        ;;
+    never-the-last/network)
+        if [[ $2 == disconnect && $("$right" inspect "${@: -1}" 2>/dev/null | grep -c '"IPPrefixLen"') -le 2 ]]; then
+            echo 'network: it is on no other network' >&2
+            exit 1
+        fi
+        ;;
+    disconnects-ports/network)
+        said=$("$right" "$@" 2>&1) || {
+            status=$?
+            [[ $2 != disconnect || $said != *publish* ]] || exit 0
+            printf '%s\n' "$said" >&2
+            exit $status
+        }
+        [ -z "$said" ] || printf '%s\n' "$said"
+        exit 0
+        ;;
+    bad-disconnect-ignored/network)
+        "$right" "$@" && exit
+        status=$?
+        [ "$2" != disconnect ] || exit 0
+        exit $status
         ;;
 esac
 exec "$right" "$@"
