@@ -8,8 +8,10 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use ch07_lifecycle::asked::Plan;
 use ch07_lifecycle::process1::Process1;
 use ch07_lifecycle::record::Record;
@@ -23,7 +25,7 @@ use crate::addresses;
 use crate::bridge::Bridge;
 use crate::endpoint::Endpoint;
 use crate::links;
-use crate::neighbours::{self, Around};
+use crate::neighbours;
 use crate::netlink::Netlink;
 use crate::network::Network;
 use crate::options::NetworkOptions;
@@ -31,7 +33,7 @@ use crate::resolver::Resolver;
 use crate::{bridge, files, network, publish, way_out};
 
 /// Where a container is: on this network, with this address.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Place {
     /// The network.
     pub bridge: Bridge,
@@ -74,7 +76,13 @@ pub fn connect(plan: &Plan, record: &Record, child: Pid) -> Result<Vec<OwnedFd>>
     };
     files::give(plan, record, &options, &places)?;
     let resolver = within(&inside.namespace, || Resolver::listen(record.id(), options.dns()))?;
-    publish::publish(record, &options.ports(), places.first(), resolver)
+    publish::publish(record, &options.ports(), outward(&places), resolver)
+}
+
+/// The place of a container that the host's published ports lead to: the first with a way out, for by that its answers
+/// find back to whoever asks.
+pub fn outward(places: &[Place]) -> Option<&Place> {
+    places.iter().find(|place| !place.bridge.is_internal).or(places.first())
 }
 
 /// Lays a cable to this network, and makes the container's end ready. Call it with the lock held: nobody takes the bridge
@@ -88,34 +96,64 @@ pub fn plug_in(record: &Record, endpoint: &Endpoint, inside: &Inside) -> Result<
     let number = lay(&host, &bridge, (record.id(), endpoint), (inside, &end))?;
     let (cable, place) =
         (addresses::cable(&bridge.name, number), Place { address: bridge.subnet.address(number), bridge });
-    let made = label(&host, &cable, record, endpoint).and_then(|()| inside.make_ready(&end, &place));
+    // The label is last: with it, it's there for everybody.
+    let made = inside.make_ready(&end, &place).and_then(|()| label(&host, &cable, record, endpoint));
     // One that isn't complete would stay until the container has ended.
     made.inspect_err(|_| drop(links::delete(&host, &cable)))?;
     Ok(place)
 }
 
-/// Lays a cable, and returns its number, which is the container's address. Who has an address? The kernel knows, for
-/// there is never more than one interface of a name: if it is taken, it's the next one's turn.
-fn lay(
-    host: &Netlink,
-    bridge: &Bridge,
-    (id, wanted): (&str, &Endpoint),
-    (inside, end): (&Inside, &str),
-) -> Result<u32> {
-    let only = wanted.ip.map(|ip| bridge.subnet.number_of(ip)).transpose()?;
-    for number in bridge.subnet.numbers(id).filter(|number| only.is_none_or(|only| only == *number)) {
-        let name = addresses::cable(&bridge.name, number);
-        let mac = wanted.mac.unwrap_or(addresses::mac(bridge.subnet.address(number)));
-        match links::add_cable(host, &name, bridge.index, (end, mac, inside.namespace.as_fd())) {
-            Ok(()) => return Ok(number),
-            Err(Errno::EEXIST) => {}
-            Err(Errno::EXFULL) => bail!("the bridge {} has no place for another cable", bridge.name),
-            Err(errno) => return Err(errno).with_context(|| format!("laying the cable {name}")),
+/// Takes away what somebody was laying when he was killed: it has no label yet. Call it with the lock held alone: nobody
+/// is laying one now.
+pub fn clear_half_laid(host: &Netlink, network: &str) -> Result<()> {
+    let Some(bridge) = bridge::find(host, network)? else { return Ok(()) };
+    for (_, name, label) in links::plugged_in(host, bridge.index)? {
+        if label.is_empty() && addresses::number_of(&bridge.name, &name).is_some() {
+            links::delete(host, &name)?;
         }
     }
-    match wanted.ip {
-        Some(ip) => bail!("{ip} on the network {}: Address already in use", bridge.network),
-        None => bail!("all addresses of the network of {} are taken", bridge.name),
+    Ok(())
+}
+
+/// So long a cable may be there that is nobody's any more.
+const A_MOMENT: Duration = Duration::from_secs(2);
+
+/// Lays a cable, and returns its number, which is the container's address. Who has an address? The kernel knows, for
+/// there is never more than one interface of a name: if it is taken, it's the next one's turn.
+fn lay(host: &Netlink, bridge: &Bridge, who: (&str, &Endpoint), end: (&Inside, &str)) -> Result<u32> {
+    let (id, wanted) = who;
+    let Some(ip) = wanted.ip else {
+        for number in bridge.subnet.numbers(id) {
+            if is_laid(host, bridge, number, wanted, end)? {
+                return Ok(number);
+            }
+        }
+        bail!("all addresses of the network of {} are taken", bridge.name)
+    };
+    let (number, given_up) = (bridge.subnet.number_of(ip)?, Instant::now() + A_MOMENT);
+    // It may be that of a container that has just ended; of this one, perhaps.
+    while !is_laid(host, bridge, number, wanted, end)? {
+        ensure!(Instant::now() < given_up, "{ip} on the network {}: Address already in use", bridge.network);
+        sleep(Duration::from_millis(5));
+    }
+    Ok(number)
+}
+
+/// Lays the cable of this number, unless it's there.
+fn is_laid(
+    host: &Netlink,
+    bridge: &Bridge,
+    number: u32,
+    wanted: &Endpoint,
+    (inside, end): (&Inside, &str),
+) -> Result<bool> {
+    let name = addresses::cable(&bridge.name, number);
+    let mac = wanted.mac.unwrap_or(addresses::mac(bridge.subnet.address(number)));
+    match links::add_cable(host, &name, bridge.index, (end, mac, inside.namespace.as_fd())) {
+        Ok(()) => Ok(true),
+        Err(Errno::EEXIST) => Ok(false),
+        Err(Errno::EXFULL) => bail!("the bridge {} has no place for another cable", bridge.name),
+        Err(errno) => Err(errno).with_context(|| format!("laying the cable {name}")),
     }
 }
 
@@ -124,13 +162,13 @@ fn label(host: &Netlink, cable: &str, record: &Record, endpoint: &Endpoint) -> R
     neighbours::label(record, endpoint, cable.index)
 }
 
-/// Takes the cable of this container away, and with it the end in the container. Its way out may have led there: then
+/// Takes the cable of this place of a container away, and with it the end in the container. Its way out may have led there: then
 /// it's by one of the networks that are left.
-pub fn unplug(around: &Around, left: &[Place], inside: &Inside) -> Result<()> {
-    let (bridge, address) = (&around.bridge, around.own.address);
-    let number = bridge.subnet.number_of(address)?;
-    links::delete(&Netlink::open(NetlinkRoute)?, &addresses::cable(&bridge.name, number))?;
-    left.iter().try_for_each(|place| inside.lead_out(&place.bridge))
+pub fn unplug(place: &Place, all: &[Place], inside: &Inside) -> Result<()> {
+    let number = place.bridge.subnet.number_of(place.address)?;
+    links::delete(&Netlink::open(NetlinkRoute)?, &addresses::cable(&place.bridge.name, number))?;
+    let mut left = all.iter().filter(|other| *other != place);
+    left.try_for_each(|other| inside.lead_out(&other.bridge))
 }
 
 impl Inside {

@@ -20,7 +20,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use crate::cable::Place;
+use crate::cable::{self, Place};
 use crate::network::Network;
 use crate::options::NetworkOptions;
 use crate::resolver::ADDRESS;
@@ -86,7 +86,7 @@ fn write(path: &Path, text: &[u8]) -> Result<()> {
 fn hosts(plan: &Plan, options: &NetworkOptions, places: &[Place]) -> Result<Vec<u8>> {
     let of_host = if *options.network() == Network::Host { of_host("/etc/hosts")? } else { None };
     let mut text = of_host.unwrap_or_else(|| LOCALHOST.to_string());
-    let gateway = places.first().map_or(Ipv4Addr::LOCALHOST, |place| place.bridge.subnet.gateway);
+    let gateway = cable::outward(places).map_or(Ipv4Addr::LOCALHOST, |place| place.bridge.subnet.gateway);
     for host in options.hosts() {
         text.push_str(&format!("{}\t{}\n", host.address(gateway), host.name));
     }

@@ -17,7 +17,7 @@ use crate::{beside, conntrack, proxy};
 pub const PUBLISHED: &str = "published";
 
 /// Publishes these ports, and starts the process for them and for the container's name server. It's in force as long as
-/// what this returns is open. The ports are those of the container's first network.
+/// what this returns is open. The ports lead to this place of the container's.
 pub fn publish(
     record: &Record,
     ports: &[Port],

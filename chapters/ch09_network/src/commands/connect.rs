@@ -12,7 +12,8 @@ use ch07_lifecycle::record::Record;
 use crate::cable::{self, Inside, Place};
 use crate::endpoint::Endpoint;
 use crate::hosts;
-use crate::neighbours;
+use crate::neighbours::{self, Around};
+use crate::netlink::Netlink;
 use crate::network::{self, Network};
 use crate::options::NetworkOptions;
 use crate::publish::PUBLISHED;
@@ -55,8 +56,9 @@ struct Changed {
 }
 
 /// Connects it. What a container doesn't have that isn't running, it will have when it's started.
-pub fn connect(args: &Connect, state: &Path) -> Result<u8> {
+pub fn connect(host: &Netlink, args: &Connect, state: &Path) -> Result<u8> {
     let _alone = network::hold_alone()?; // two who do the same would lay two cables
+    cable::clear_half_laid(host, &args.which.network)?;
     let changed = args.which.begin(state)?;
     let endpoint = Endpoint { aliases: args.alias.clone(), ip: args.ip, ..args.which.endpoint()? };
     endpoint.ensure_possible()?;
@@ -89,22 +91,23 @@ pub fn disconnect(args: &Disconnect, state: &Path) -> Result<u8> {
     let changed = args.which.begin(state)?;
     let mut endpoints = changed.options.endpoints();
     let is_meant = |name: &str| name == args.which.network;
-    let at = endpoints.iter().position(|one| is_meant(one.network.name()));
+    let is_noted = endpoints.iter().any(|one| is_meant(one.network.name()));
     let around = match &changed.process1 {
         Some(_) => neighbours::around(changed.record.id())?,
         None => Vec::new(),
     };
-    let (meant, left): (Vec<_>, Vec<_>) = around.into_iter().partition(|one| is_meant(&one.bridge.network));
-    if at.is_none() && meant.is_empty() {
+    let place = |one: Around| Place { address: one.own.address, bridge: one.bridge };
+    let places: Vec<_> = around.into_iter().map(place).collect();
+    let meant = places.iter().find(|place| is_meant(&place.bridge.network));
+    if !is_noted && meant.is_none() {
         args.which.endpoint()?.ensure_possible()?; // or there's no such network at all
         let (network, container) = (&args.which.network, args.which.container.display());
         bail!("container {container} is not connected to network {network}");
     }
-    if let (Some(process1), Some(meant)) = (&changed.process1, meant.first()) {
-        let has_ports = at == Some(0) && changed.record.has(PUBLISHED)?;
+    if let (Some(process1), Some(meant)) = (&changed.process1, meant) {
+        let has_ports = cable::outward(&places) == Some(meant) && changed.record.has(PUBLISHED)?;
         ensure!(!has_ports, "published ports lead to the container by network {}", args.which.network);
-        let left = left.into_iter().map(|one| Place { address: one.own.address, bridge: one.bridge });
-        cable::unplug(meant, &left.collect::<Vec<_>>(), &Inside::of_running(process1)?)?;
+        cable::unplug(meant, &places, &Inside::of_running(process1)?)?;
     }
     endpoints.retain(|one| !is_meant(one.network.name()));
     changed.note(endpoints)

@@ -98,7 +98,7 @@ pub fn network(args: &Args) -> Result<u8> {
                 output::print_line(&word.to_string_lossy()).map(|()| true)
             })
         }
-        What::Connect(args) => connect::connect(args, &state),
+        What::Connect(args) => connect::connect(&host, args, &state),
         What::Disconnect(args) => connect::disconnect(args, &state),
         What::Prune => prune(&host),
     }
