@@ -1,5 +1,6 @@
 //! Where things are.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -72,6 +73,40 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
     let output = copy.output().context("starting cp")?;
     ensure!(output.status.success(), "copying: {}", String::from_utf8_lossy(&output.stderr).trim());
     fs::rename(&half, to).with_context(|| format!("renaming {}", half.display()))
+}
+
+/// Gives another checkout's `target` those crates of others that cargo has built for this one: they're the same in both.
+/// Nothing happens if it has some.
+pub fn seed(target: &Path) -> Result<()> {
+    let own = std::env::current_exe().context("looking for this program")?;
+    let (to, from) = (target.join("debug"), own.ancestors().nth(2).context("no directory")?.to_path_buf());
+    if to.exists() || !from.join(".fingerprint").exists() {
+        return Ok(());
+    }
+    let ours = ["ch0", "lab-", "book-", "items-"];
+    let names = |directory: &str| -> Result<Vec<String>> {
+        let entries = fs::read_dir(from.join(directory)).with_context(|| format!("listing {directory}"))?;
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        Ok(names.filter(|name| !ours.iter().any(|ours| name.starts_with(ours))).collect())
+    };
+    // A crate's files have the same number in their names as what cargo notes about it.
+    let built = names(".fingerprint")?;
+    let numbers: BTreeSet<_> = built.iter().filter_map(|name| name.rsplit('-').next()).collect();
+    let is_theirs = |name: &String| {
+        let number = name.split('.').next().unwrap_or_default().rsplit('-').next();
+        number.is_some_and(|number| numbers.contains(number))
+    };
+    let half = target.join("half");
+    for directory in [".fingerprint", "build", "deps"] {
+        let found: Vec<_> = names(directory)?.into_iter().filter(is_theirs).collect();
+        let paths = found.iter().map(|name| from.join(directory).join(name));
+        fs::create_dir_all(half.join(directory)).with_context(|| format!("making {}", half.display()))?;
+        let mut copy = Command::new("cp");
+        copy.args(["--archive", "--reflink=auto"]).args(paths).arg(half.join(directory));
+        let output = copy.output().context("starting cp")?;
+        ensure!(output.status.success(), "copying: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    fs::rename(&half, &to).with_context(|| format!("renaming {}", half.display()))
 }
 
 /// Makes a directory and all in it somebody's.

@@ -118,6 +118,13 @@ impl Stage {
 
     /// The same, where what is built stays.
     pub fn to_build() -> Result<Stage> {
+        let target = Store::FIRST.target();
+        lab::as_owner(&repo::root(), || Ok(fs::create_dir_all(&target)?))
+            .with_context(|| format!("making {}", target.display()))?;
+        if !target.join("debug").exists() {
+            repo::seed(&target)?;
+            repo::give(&target, user()?)?;
+        }
         Stage::with(Store::FIRST, None)
     }
 
