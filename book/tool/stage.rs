@@ -365,6 +365,9 @@ fn prepare(store: Store) -> Result<()> {
             .context("making the stage's home directory")?;
     }
     clear(store)?;
+    if store != Store::FIRST && !emulated() {
+        let _ = fs::remove_dir_all(store.target().join("debug")); // a copy, as they had them once
+    }
     let files = if emulated() {
         prepare_emulated(&checkout)?;
         Vec::new()

@@ -85,6 +85,9 @@ pub fn answer(packet: &[u8], longest: usize, id: &str) -> Reply {
     let Some(asked) = understand(packet) else {
         return Reply::Ours(say(packet, HEADER, Code::NotUnderstood));
     };
+    if let Some(known) = localhost(&asked) {
+        return Reply::Ours(build(packet, &asked, &known, longest));
+    }
     let Ok(around) = list(id) else { return Reply::Ours(failed(packet)) };
     match known(&asked, &around) {
         Some(known) => Reply::Ours(build(packet, &asked, &known, longest)),
@@ -133,29 +136,40 @@ fn number(packet: &[u8], at: usize) -> Option<u16> {
     packet.get(at..)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
 }
 
-fn known(asked: &Asked, around: &[Around]) -> Option<Known> {
-    let asks = |kind| [kind, ANY].contains(&asked.kind) && [INTERNET, ANY].contains(&asked.class);
-    if asked.name.eq_ignore_ascii_case("localhost") {
-        let (kind, address) = match asked.kind {
-            LONG_ADDRESS => (LONG_ADDRESS, Ipv6Addr::LOCALHOST.octets().to_vec()),
-            _ => (ADDRESS, Ipv4Addr::LOCALHOST.octets().to_vec()),
-        };
-        let records = if asks(kind) { vec![address] } else { Vec::new() };
-        return Some(Known { code: Code::Fine, kind, records });
+impl Asked {
+    /// Whether records of this kind are wanted.
+    fn wants(&self, kind: u16) -> bool {
+        [kind, ANY].contains(&self.kind) && [INTERNET, ANY].contains(&self.class)
     }
+}
+
+fn localhost(asked: &Asked) -> Option<Known> {
+    if !asked.name.eq_ignore_ascii_case("localhost") {
+        return None;
+    }
+    let (kind, address) = match asked.kind {
+        LONG_ADDRESS => (LONG_ADDRESS, Ipv6Addr::LOCALHOST.octets().to_vec()),
+        _ => (ADDRESS, Ipv4Addr::LOCALHOST.octets().to_vec()),
+    };
+    let records = if asked.wants(kind) { vec![address] } else { Vec::new() };
+    Some(Known { code: Code::Fine, kind, records })
+}
+
+fn known(asked: &Asked, around: &[Around]) -> Option<Known> {
     if let Some(address) = reversed(&asked.name)
         && let Some(network) = around.iter().find(|network| network.bridge.subnet.has(address))
     {
         let can_be_said = |name: &&str| name.split('.').all(|part| (1..=63).contains(&part.len()));
         let name = neighbours::name_of(&network.all, address).filter(can_be_said);
         let Some(name) = name else { return Some(nobody()) };
-        let records = if asks(NAME) { vec![written(name)] } else { Vec::new() };
+        let records = if asked.wants(NAME) { vec![written(name)] } else { Vec::new() };
         return Some(Known { code: Code::Fine, kind: NAME, records });
     }
     // On two networks a name can be two containers'. The first network's is meant.
     let mut found = around.iter().map(|network| neighbours::addresses(&network.all, &asked.name));
     if let Some(addresses) = found.find(|addresses| !addresses.is_empty()) {
-        let records = addresses.iter().filter(|_| asks(ADDRESS)).map(|address| address.octets().to_vec());
+        let records =
+            addresses.iter().filter(|_| asked.wants(ADDRESS)).map(|address| address.octets().to_vec());
         return Some(Known { code: Code::Fine, kind: ADDRESS, records: records.collect() });
     }
     // A name without a dot is one of a network like these, and no business of the name servers of others.

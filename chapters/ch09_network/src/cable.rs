@@ -69,10 +69,12 @@ pub fn connect(plan: &Plan, record: &Record, child: Pid) -> Result<Vec<OwnedFd>>
         return Ok(Vec::new());
     }
     within(&inside.namespace, way_out::close_through)?;
-    let places = {
+    let (options, places) = {
         let _held = network::hold()?;
+        let options = NetworkOptions::of(record)?; // again: whoever had the lock may have connected it elsewhere
         let plug = |endpoint| plug_in(record, endpoint, &inside);
-        options.endpoints().iter().map(plug).collect::<Result<Vec<_>>>()?
+        let places = options.endpoints().iter().map(plug).collect::<Result<Vec<_>>>()?;
+        (options, places)
     };
     files::give(plan, record, &options, &places)?;
     let resolver = within(&inside.namespace, || Resolver::listen(record.id(), options.dns()))?;
@@ -162,13 +164,14 @@ fn label(host: &Netlink, cable: &str, record: &Record, endpoint: &Endpoint) -> R
     neighbours::label(record, endpoint, cable.index)
 }
 
-/// Takes the cable of this place of a container away, and with it the end in the container. Its way out may have led there: then
-/// it's by one of the networks that are left.
-pub fn unplug(place: &Place, all: &[Place], inside: &Inside) -> Result<()> {
-    let number = place.bridge.subnet.number_of(place.address)?;
-    links::delete(&Netlink::open(NetlinkRoute)?, &addresses::cable(&place.bridge.name, number))?;
-    let mut left = all.iter().filter(|other| *other != place);
-    left.try_for_each(|other| inside.lead_out(&other.bridge))
+/// Takes the cable of this place away, and with it the end in the container. No error if it has gone.
+pub fn take_away(place: &Place) -> Result<()> {
+    let name = addresses::cable(&place.bridge.name, place.bridge.subnet.number_of(place.address)?);
+    let host = Netlink::open(NetlinkRoute)?;
+    links::delete(&host, &name).or_else(|error| match links::look(&host, &name)? {
+        Some(_) => Err(error),
+        None => Ok(()),
+    })
 }
 
 impl Inside {
@@ -203,7 +206,7 @@ impl Inside {
     }
 
     /// What is for elsewhere goes by this network, unless there's a way already, or it leads nowhere.
-    fn lead_out(&self, bridge: &Bridge) -> Result<()> {
+    pub fn lead_out(&self, bridge: &Bridge) -> Result<()> {
         let has_way = links::routes(&self.kernel)?.iter().any(|(_, prefix, _)| *prefix == 0);
         if has_way || bridge.is_internal {
             return Ok(());

@@ -31,6 +31,9 @@ pub struct Link {
     pub mac: Vec<u8>,
 }
 
+/// Of a cable the number, the name and the alias.
+pub type Cable = (u32, String, String);
+
 /// As everybody writes it: `02:42:ac:1e:00:01`.
 pub fn shown(mac: Mac) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
@@ -122,7 +125,7 @@ pub fn set_alias(kernel: &Netlink, index: u32, text: &str) -> Result<()> {
 }
 
 /// `ip link show master BRIDGE`: of each cable the number, the name and the alias.
-pub fn plugged_in(kernel: &Netlink, bridge: u32) -> Result<Vec<(u32, String, String)>> {
+pub fn plugged_in(kernel: &Netlink, bridge: u32) -> Result<Vec<Cable>> {
     let request = Request::new(RTM_GETLINK, NLM_F_DUMP, &interface(0, 0))
         .with(IFLA_EXT_MASK, &WITHOUT_STATISTICS.to_ne_bytes())
         .with(IFLA_MASTER, &bridge.to_ne_bytes());
@@ -130,6 +133,20 @@ pub fn plugged_in(kernel: &Netlink, bridge: u32) -> Result<Vec<(u32, String, Str
     let known = found.iter().filter_map(|bytes| {
         let (link, attributes) = parse(bytes)?;
         Some((link.index, text(attributes, IFLA_IFNAME), text(attributes, IFLA_IFALIAS)))
+    });
+    Ok(known.collect())
+}
+
+/// `ip link show type veth`: of each cable the number of the bridge, its own, its name and its alias.
+pub fn cables(kernel: &Netlink) -> Result<Vec<(u32, Cable)>> {
+    let request = Request::new(RTM_GETLINK, NLM_F_DUMP, &interface(0, 0))
+        .with(IFLA_EXT_MASK, &WITHOUT_STATISTICS.to_ne_bytes())
+        .with_nested(IFLA_LINKINFO, |info| info.with_text(IFLA_INFO_KIND, "veth"));
+    let found = kernel.look_up_all(request).context("listing cables")?;
+    let known = found.iter().filter_map(|bytes| {
+        let (link, attributes) = parse(bytes)?;
+        let bridge = u32::from_ne_bytes(*attribute(attributes, IFLA_MASTER)?.first_chunk()?);
+        Some((bridge, (link.index, text(attributes, IFLA_IFNAME), text(attributes, IFLA_IFALIAS))))
     });
     Ok(known.collect())
 }

@@ -5,7 +5,7 @@
 //! death.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
@@ -15,7 +15,7 @@ use nix::sys::socket::SockProtocol::NetlinkRoute;
 use crate::addresses;
 use crate::bridge::{self, Bridge};
 use crate::endpoint::Endpoint;
-use crate::links::{self, Mac};
+use crate::links::{self, Cable, Mac};
 use crate::netlink::Netlink;
 
 /// A container on the network.
@@ -84,7 +84,8 @@ fn parse(cable: u32, address: Ipv4Addr, text: &str) -> Option<Neighbour> {
     let (id, name) = (words.next()?, words.next()?);
     let name = Some(name).filter(|name| name != NAMELESS);
     let mut aliases: Vec<_> = words.collect();
-    let chosen = aliases.first().and_then(|word| addresses::parse_mac(word).ok()); // no alias has a colon
+    let chosen = aliases.first().filter(|word| word.contains(':')); // no alias has one
+    let chosen = chosen.and_then(|word| addresses::parse_mac(word).ok());
     if chosen.is_some() {
         aliases.remove(0);
     }
@@ -94,7 +95,11 @@ fn parse(cable: u32, address: Ipv4Addr, text: &str) -> Option<Neighbour> {
 
 /// All that are on the network at this moment, the newest first.
 pub fn all(bridge: &Bridge) -> Result<Vec<Neighbour>> {
-    let mut cables = links::plugged_in(&Netlink::open(NetlinkRoute)?, bridge.index)?;
+    Ok(behind(bridge, links::plugged_in(&Netlink::open(NetlinkRoute)?, bridge.index)?))
+}
+
+/// Those at the other ends of these cables, the newest first.
+fn behind(bridge: &Bridge, mut cables: Vec<Cable>) -> Vec<Neighbour> {
     cables.sort_by_key(|(index, ..)| Reverse(*index)); // each interface gets a higher number than the last one
     let known = cables.iter().filter_map(|(index, cable, text)| {
         let number = addresses::number_of(&bridge.name, cable)?;
@@ -102,14 +107,19 @@ pub fn all(bridge: &Bridge) -> Result<Vec<Neighbour>> {
     });
     // One that has been started again may have its last cable for another moment.
     let mut seen = BTreeSet::new();
-    Ok(known.filter(|one| seen.insert(one.id.clone())).collect())
+    known.filter(|one| seen.insert(one.id.clone())).collect()
 }
 
 /// The networks that the container of this id is on at this moment, in the order in which it was connected.
 pub fn around(id: &str) -> Result<Vec<Around>> {
+    let kernel = Netlink::open(NetlinkRoute)?;
+    let mut cables: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (bridge, cable) in links::cables(&kernel)? {
+        cables.entry(bridge).or_default().push(cable);
+    }
     let mut found = Vec::new();
-    for bridge in bridge::all(&Netlink::open(NetlinkRoute)?)? {
-        let all = all(&bridge)?;
+    for bridge in bridge::all(&kernel)? {
+        let all = behind(&bridge, cables.remove(&bridge.index).unwrap_or_default());
         if let Some(own) = all.iter().find(|one| one.id == id).cloned() {
             found.push(Around { bridge, own, all });
         }
@@ -147,7 +157,7 @@ mod tests {
         let all = [
             on(9, "0123456789ab web db"),
             on(3, "ab0123456789 web 02:42:00:00:00:07"),
-            on(4, "cccccccccccc - db Db2"),
+            on(4, "cccccccccccc - 02-42-00-00-00-07 db Db2"),
         ];
         let numbers =
             |name| -> Vec<u8> { addresses(&all, name).iter().map(|address| address.octets()[3]).collect() };

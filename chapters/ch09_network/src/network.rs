@@ -66,7 +66,7 @@ pub fn hold() -> Result<File> {
     hold_with(File::try_lock_shared)
 }
 
-/// The same, for whoever makes one or takes one away.
+/// The same, for whoever makes one or takes one away, or a single cable of a container that runs.
 pub fn hold_alone() -> Result<File> {
     hold_with(File::try_lock)
 }

@@ -1,5 +1,6 @@
 //! The options of `run` that are about networks, and what a record keeps of them.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -126,9 +127,9 @@ impl NetworkOptions {
 
     /// The same, but these ports of the image's are exposed, too.
     pub fn with_exposed(&self, ports: impl Iterator<Item = Exposed>) -> NetworkOptions {
-        let mut all = Vec::new();
+        let (mut all, mut seen) = (Vec::new(), BTreeSet::new());
         for port in self.expose.iter().cloned().chain(ports).flat_map(|Exposed(ports)| ports) {
-            if !all.contains(&port) {
+            if seen.insert((port.protocol, port.inside)) {
                 all.push(port);
             }
         }
@@ -138,11 +139,9 @@ impl NetworkOptions {
     /// The ports that are to be published.
     pub fn ports(&self) -> Vec<Port> {
         let mut ports: Vec<_> = self.publish.iter().flat_map(|Ports(ports)| ports).copied().collect();
-        for port in self.exposed().filter(|_| self.publish_all) {
-            if !ports.iter().any(|one| (one.inside, one.protocol) == (port.inside, port.protocol)) {
-                ports.push(port);
-            }
-        }
+        let published: BTreeSet<_> = ports.iter().map(|port| (port.protocol, port.inside)).collect();
+        let others = self.exposed().filter(|port| !published.contains(&(port.protocol, port.inside)));
+        ports.extend(others.filter(|_| self.publish_all));
         ports
     }
 
@@ -169,6 +168,16 @@ impl NetworkOptions {
     /// Fails if they contradict each other.
     pub fn ensure_sound(&self) -> Result<()> {
         let (endpoints, name) = (self.endpoints(), self.network().name());
+        ensure!(*self.network() != Network::Nowhere, "No such network: {name}");
+        let first = self.network.first();
+        ensure!(
+            !first.is_some_and(|first| {
+                self.ip.is_some() && first.ip.is_some()
+                    || self.mac_address.is_some() && first.mac.is_some()
+                    || !self.network_alias.is_empty() && !first.aliases.is_empty()
+            }),
+            "--network says of the first network what another option says, too"
+        );
         let mut networks: Vec<_> = endpoints.iter().map(|endpoint| &endpoint.network).collect();
         let has_address = networks.iter().all(|network| matches!(network, Network::Named(_)));
         ensure!(has_address || networks.len() == 1, "--network: with none or host there can be no other");
@@ -205,6 +214,10 @@ impl NetworkOptions {
 /// for hundreds.
 pub fn exposed_of(record: &Record) -> Result<Vec<String>> {
     let fact = record.read_bytes(FACT)?.unwrap_or_default();
+    let has_none = |word: &&[u8]| [&b"--network=name=none"[..], b"--network=name=host"].contains(word);
+    if facts::split(&fact).first().is_some_and(has_none) {
+        return Ok(Vec::new());
+    }
     let words = facts::split(&fact).into_iter().filter_map(|word| word.strip_prefix(EXPOSE.as_bytes()));
     Ok(words.map(|port| String::from_utf8_lossy(port).into_owned()).collect())
 }

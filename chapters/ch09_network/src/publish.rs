@@ -13,8 +13,18 @@ use crate::resolver::Resolver;
 use crate::rules::{self, Redirection};
 use crate::{beside, conntrack, proxy};
 
-/// The fact that says which ports of the host it really is, while the container runs.
-pub const PUBLISHED: &str = "published";
+/// The fact that says, while the container runs, on which of its networks the ports are, and which ones of the host it
+/// really is.
+const PUBLISHED: &str = "published";
+
+/// The network by which a container's ports are published, and of each port the line that `port` prints. `None` if none
+/// is.
+pub fn published(record: &Record) -> Result<Option<(String, String)>> {
+    let fact = record.read(PUBLISHED)?;
+    Ok(fact.and_then(|fact| {
+        fact.split_once('\n').map(|(network, lines)| (network.to_string(), lines.to_string()))
+    }))
+}
 
 /// Publishes these ports, and starts the process for them and for the container's name server. It's in force as long as
 /// what this returns is open. The ports lead to this place of the container's.
@@ -55,8 +65,8 @@ pub fn publish(
     if let Err(error) = conntrack::forget(&by_udp) {
         warn!("whoever goes on sending from outside may be led to an older container: {error:#}");
     }
-    if !shown.is_empty() {
-        record.write(PUBLISHED, shown.trim_end())?;
+    if let Some(place) = place.filter(|_| !shown.is_empty()) {
+        record.write(PUBLISHED, format!("{}\n{}", place.bridge.network, shown.trim_end()))?;
     }
     Ok([table, Some(beside)].into_iter().flatten().collect()) // closed in this order
 }

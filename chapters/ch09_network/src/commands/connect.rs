@@ -1,6 +1,7 @@
 //! `network connect` and `network disconnect`: cables of a container that runs. setns(2).
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -8,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use ch07_lifecycle::find;
 use ch07_lifecycle::process1::Process1;
 use ch07_lifecycle::record::Record;
+use ch07_lifecycle::state::State;
 
 use crate::cable::{self, Inside, Place};
 use crate::endpoint::Endpoint;
@@ -16,7 +18,7 @@ use crate::neighbours::{self, Around};
 use crate::netlink::Netlink;
 use crate::network::{self, Network};
 use crate::options::NetworkOptions;
-use crate::publish::PUBLISHED;
+use crate::publish;
 
 /// What `network connect` is asked for.
 #[derive(Debug, clap::Args)]
@@ -34,6 +36,9 @@ pub struct Connect {
 /// What `network disconnect` is asked for.
 #[derive(Debug, clap::Args)]
 pub struct Disconnect {
+    /// Nothing more: it's understood because Docker has it
+    #[arg(short, long)]
+    force: bool,
     #[command(flatten)]
     which: Which,
 }
@@ -53,76 +58,83 @@ struct Changed {
     options: NetworkOptions,
     /// `None` if it doesn't run. Then nobody starts it meanwhile.
     process1: Option<Process1>,
+    /// As long as it's open, nobody else changes anybody's.
+    _alone: File,
 }
 
 /// Connects it. What a container doesn't have that isn't running, it will have when it's started.
 pub fn connect(host: &Netlink, args: &Connect, state: &Path) -> Result<u8> {
-    let _alone = network::hold_alone()?; // two who do the same would lay two cables
-    cable::clear_half_laid(host, &args.which.network)?;
-    let changed = args.which.begin(state)?;
-    let endpoint = Endpoint { aliases: args.alias.clone(), ip: args.ip, ..args.which.endpoint()? };
-    endpoint.ensure_possible()?;
-    endpoint.ensure_sound()?;
+    let wanted = Endpoint { aliases: args.alias.clone(), ip: args.ip, ..Endpoint::on(args.which.network()?) };
+    wanted.ensure_possible()?;
+    wanted.ensure_sound()?;
+    let changed = args.which.begin(state)?; // with a lock: two who do the same would lay two cables
+    cable::clear_half_laid(host, wanted.network.name())?;
     let mut endpoints = changed.options.endpoints();
-    let is_meant = |name: &str| name == args.which.network;
-    // Somebody may have been killed between the cable and its note.
-    let is_noted = endpoints.iter().any(|one| is_meant(one.network.name()));
-    let is_there = match &changed.process1 {
-        Some(_) => neighbours::around(changed.record.id())?.iter().any(|one| is_meant(&one.bridge.network)),
-        None => is_noted,
-    };
+    let noted = endpoints.iter_mut().find(|one| one.network == wanted.network);
+    let there = changed.places()?.into_iter().find(|one| one.bridge.network == wanted.network.name());
     ensure!(
-        !(is_noted && is_there),
+        noted.is_none() || (there.is_none() && changed.process1.is_some()),
         "endpoint with name {} already exists in network {}",
         args.which.container.display(),
         args.which.network
     );
-    if let (Some(process1), false) = (&changed.process1, is_there) {
-        cable::plug_in(&changed.record, &endpoint, &Inside::of_running(process1)?)?;
+    if let Some(process1) = &changed.process1 {
+        // Without a note it's of somebody who was killed, or of the container's last run.
+        there.as_ref().map_or(Ok(()), cable::take_away)?;
+        cable::plug_in(&changed.record, &wanted, &Inside::of_running(process1)?)?;
     }
-    endpoints.retain(|one| !is_meant(one.network.name()));
-    endpoints.push(endpoint);
+    match noted {
+        Some(noted) => *noted = wanted,
+        None => endpoints.push(wanted),
+    }
     changed.note(endpoints)
 }
 
 /// Disconnects it.
-pub fn disconnect(args: &Disconnect, state: &Path) -> Result<u8> {
-    let _alone = network::hold_alone()?;
+pub fn disconnect(host: &Netlink, args: &Disconnect, state: &Path) -> Result<u8> {
+    let network = args.which.network()?;
     let changed = args.which.begin(state)?;
+    cable::clear_half_laid(host, network.name())?;
     let mut endpoints = changed.options.endpoints();
-    let is_meant = |name: &str| name == args.which.network;
-    let is_noted = endpoints.iter().any(|one| is_meant(one.network.name()));
-    let around = match &changed.process1 {
-        Some(_) => neighbours::around(changed.record.id())?,
-        None => Vec::new(),
-    };
-    let place = |one: Around| Place { address: one.own.address, bridge: one.bridge };
-    let places: Vec<_> = around.into_iter().map(place).collect();
-    let meant = places.iter().find(|place| is_meant(&place.bridge.network));
-    if !is_noted && meant.is_none() {
-        args.which.endpoint()?.ensure_possible()?; // or there's no such network at all
-        let (network, container) = (&args.which.network, args.which.container.display());
+    let is_noted = endpoints.iter().any(|one| one.network == network);
+    let (meant, left): (Vec<_>, Vec<_>) =
+        changed.places()?.into_iter().partition(|one| one.bridge.network == network.name());
+    if !is_noted && meant.is_empty() {
+        Endpoint::on(network.clone()).ensure_possible()?; // or there's no such network at all
+        let (network, container) = (network.name(), args.which.container.display());
         bail!("container {container} is not connected to network {network}");
     }
-    if let (Some(process1), Some(meant)) = (&changed.process1, meant) {
-        let has_ports = cable::outward(&places) == Some(meant) && changed.record.has(PUBLISHED)?;
-        ensure!(!has_ports, "published ports lead to the container by network {}", args.which.network);
-        cable::unplug(meant, &places, &Inside::of_running(process1)?)?;
+    if let Some(process1) = &changed.process1 {
+        let published = publish::published(&changed.record)?;
+        let has_ports = published.is_some_and(|(by, _)| by == network.name());
+        ensure!(!has_ports, "published ports lead to the container by network {}", network.name());
+        let inside = Inside::of_running(process1)?;
+        meant.iter().try_for_each(cable::take_away)?;
+        left.iter().try_for_each(|place| inside.lead_out(&place.bridge))?;
     }
-    endpoints.retain(|one| !is_meant(one.network.name()));
+    endpoints.retain(|one| one.network != network);
     changed.note(endpoints)
 }
 
 impl Which {
+    /// Finds the container, and takes the locks: first the record's, for which one may have to wait for long, as whoever
+    /// starts it does, too.
     fn begin(&self, state: &Path) -> Result<Changed> {
+        let at_work = || format!("container {} is just starting or ending", self.container.display());
         let record = find::one(state, &self.container)?;
-        let process1 = Process1::of(&record)?;
-        let record = match &process1 {
-            Some(_) => record,
-            None => match record.lock()? {
-                Some(held) => held,
-                None => bail!("container {} is just starting or ending", self.container.display()),
-            },
+        let held = match Process1::of(&record)? {
+            Some(_) => None,
+            None => Some(record.lock()?.with_context(at_work)?),
+        };
+        let alone = network::hold_alone()?;
+        let (record, process1) = match held {
+            Some(held) => (held, None),
+            // Only now: before that it might have been waiting for its cables.
+            None => {
+                let process1 = Process1::of(&record)?.filter(|_| State::of(&record).is_ok_and(State::runs));
+                let process1 = process1.with_context(at_work)?;
+                (record, Some(process1))
+            }
         };
         let options = NetworkOptions::of(&record)?;
         let name = options.network().name();
@@ -131,19 +143,28 @@ impl Which {
             "container {} was started with --network {name}, and stays so",
             self.container.display()
         );
-        Ok(Changed { record, options, process1 })
+        Ok(Changed { record, options, process1, _alone: alone })
     }
 
     /// The network, if it can be one's name.
-    fn endpoint(&self) -> Result<Endpoint> {
+    fn network(&self) -> Result<Network> {
         match self.network.parse() {
-            Ok(network @ Network::Named(_)) => Ok(Endpoint::on(network)),
+            Ok(network @ Network::Named(_)) => Ok(network),
             _ => bail!("No such network: {}", self.network),
         }
     }
 }
 
 impl Changed {
+    /// Where it is now. The cables of one that doesn't run are its last ones, and going.
+    fn places(&self) -> Result<Vec<Place>> {
+        if self.process1.is_none() {
+            return Ok(Vec::new());
+        }
+        let place = |one: Around| Place { address: one.own.address, bridge: one.bridge };
+        Ok(neighbours::around(self.record.id())?.into_iter().map(place).collect())
+    }
+
     /// Writes down where it's to be when it's started again.
     fn note(&self, endpoints: Vec<Endpoint>) -> Result<u8> {
         let (fact, words) = self.options.with_endpoints(endpoints).fact();

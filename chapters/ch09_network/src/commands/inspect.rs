@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::links;
 use crate::neighbours::{self, Around};
 use crate::options::NetworkOptions;
-use crate::publish::PUBLISHED;
+use crate::publish;
 
 /// All that `inspect` does, in order.
 pub fn inspect(args: &Args) -> Result<u8> {
@@ -59,7 +59,8 @@ fn end(around: &Around) -> Value {
 /// By the container's port, the host's that lead there.
 fn ports(record: &Record) -> Value {
     let mut ports = Map::new();
-    for line in record.read(PUBLISHED).ok().flatten().unwrap_or_default().lines() {
+    let (_, lines) = publish::published(record).ok().flatten().unwrap_or_default();
+    for line in lines.lines() {
         let Some((inside, host)) = line.split_once(" -> ") else { continue };
         let Some((ip, port)) = host.rsplit_once(':') else { continue };
         let way = json!({"HostIp": ip.trim_matches(['[', ']']), "HostPort": port});

@@ -99,7 +99,7 @@ pub fn network(args: &Args) -> Result<u8> {
             })
         }
         What::Connect(args) => connect::connect(&host, args, &state),
-        What::Disconnect(args) => connect::disconnect(args, &state),
+        What::Disconnect(args) => connect::disconnect(&host, args, &state),
         What::Prune => prune(&host),
     }
 }

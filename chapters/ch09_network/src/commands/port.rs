@@ -5,7 +5,7 @@ use ch07_lifecycle::common::One;
 use ch07_lifecycle::output;
 use ch07_lifecycle::state::State;
 
-use crate::publish::PUBLISHED;
+use crate::publish;
 
 /// What `port` is asked for.
 #[derive(Debug, clap::Args)]
@@ -18,8 +18,8 @@ pub struct Args {
 pub fn port(args: &Args) -> Result<u8> {
     let record = args.which.begin()?;
     ensure!(State::of(&record)?.runs(), "container {} is not running", args.which.container.display());
-    if let Some(published) = record.read(PUBLISHED)? {
-        output::print_line(&published)?;
+    if let Some((_, lines)) = publish::published(&record)? {
+        output::print_line(&lines)?;
     }
     Ok(0)
 }

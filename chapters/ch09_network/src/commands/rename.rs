@@ -7,6 +7,7 @@ use ch07_lifecycle::record::Record;
 
 use crate::endpoint::Endpoint;
 use crate::neighbours;
+use crate::network::{self, Network};
 use crate::options::NetworkOptions;
 
 /// All that `rename` does, in order.
@@ -16,13 +17,14 @@ pub fn rename(args: &Args) -> Result<u8> {
 
 /// Writes the new name on each of the container's cables.
 fn tell_network(record: &Record) -> Result<()> {
+    let _held = network::hold()?; // nobody has laid a cable and not noted it yet
     let Ok(options) = NetworkOptions::of(record) else { return Ok(()) }; // it's on no network that we know
     let endpoints = options.endpoints();
     for around in neighbours::around(record.id())? {
         let is_it = |endpoint: &&Endpoint| endpoint.network.name() == around.bridge.network;
-        if let Some(endpoint) = endpoints.iter().find(is_it) {
-            neighbours::label(record, endpoint, around.own.cable)?;
-        }
+        let unnoted = || Endpoint::on(Network::Named(around.bridge.network.clone())); // of somebody who was killed
+        let endpoint = endpoints.iter().find(is_it).cloned().unwrap_or_else(unnoted);
+        neighbours::label(record, &endpoint, around.own.cable)?;
     }
     Ok(())
 }

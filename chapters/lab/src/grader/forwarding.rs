@@ -63,7 +63,7 @@ pub(super) fn attempt() -> Result<Tried> {
 /// Whether the host has no other way there than the one to everywhere.
 fn is_free(network: &str) -> bool {
     let way = call("ip", &["-o", "route", "get", "fibmatch", &format!("{network}.2")]);
-    way.map_or(true, |way| way.starts_with("default"))
+    way.map_or_else(|error| format!("{error:#}").contains("unreachable"), |way| way.starts_with("default"))
 }
 
 /// Somebody with a network of his own, and a cable to the host's.
