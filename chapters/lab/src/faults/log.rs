@@ -14,7 +14,7 @@ use crate::trial::strace::traced;
 pub(crate) const CHECKS: &[Check] = &[Check::new(
     "log-tells-the-truth",
     Run,
-    "The debug log has every mount, umount2, pivot_root, clone, sethostname and cgroup write, in order.",
+    "The debug log has every mount, umount2, pivot_root, clone, sethostname and write to a cgroup or a setting, in order.",
     tells_the_truth,
 )
 .without_container()];
@@ -30,8 +30,11 @@ fn tells_the_truth(lab: &Lab) -> Result<()> {
     let (outcome, trace) = traced(lab, &rules, run)?;
     let cgroups: Vec<_> =
         mounts::table()?.into_iter().filter(|mount| mount.filesystem.starts_with("cgroup")).collect();
-    let in_cgroup = |path: &str| cgroups.iter().any(|mount| path.starts_with(&format!("{}/", mount.point)));
-    let made: Vec<_> = trace.lines().filter_map(|line| from_strace(line, &in_cgroup)).collect();
+    let of_kernel = |path: &str| {
+        let in_cgroup = cgroups.iter().any(|mount| path.starts_with(&format!("{}/", mount.point)));
+        in_cgroup || path.starts_with("/proc/sys/")
+    };
+    let made: Vec<_> = trace.lines().filter_map(|line| from_strace(line, &of_kernel)).collect();
     let told: Vec<_> = outcome.error().lines().filter_map(from_log).collect();
     println!("{:?}: {} kernel steps, each told in the log", lab.chapter(), made.len());
     see::same(&outcome.line, "at least a clone, a mount and a hostname:", true, made.len() >= 3)?;
@@ -39,7 +42,7 @@ fn tells_the_truth(lab: &Lab) -> Result<()> {
 }
 
 /// `4711 mount("a", "b", "c", MS_BIND, NULL) = 0`, as far as both tell it.
-fn from_strace(line: &str, in_cgroup: &dyn Fn(&str) -> bool) -> Option<String> {
+fn from_strace(line: &str, of_kernel: &dyn Fn(&str) -> bool) -> Option<String> {
     let call = line.split_once(' ')?.1.trim_start();
     let (name, rest) = call.split_once('(')?;
     match name {
@@ -50,7 +53,7 @@ fn from_strace(line: &str, in_cgroup: &dyn Fn(&str) -> bool) -> Option<String> {
         }
         "write" => {
             let (path, text) = rest.split_once('<')?.1.split_once(">, ")?;
-            in_cgroup(path)
+            of_kernel(path)
                 .then(|| format!("write({path:?}, {})", text.split(", ").next().unwrap_or_default()))
         }
         _ => step(name, rest),
