@@ -90,8 +90,8 @@ impl Store {
     }
 
     /// What cargo has built there.
-    fn target(self) -> PathBuf {
-        self.checkout().join("target")
+    fn built(self) -> PathBuf {
+        self.checkout().join("target/debug")
     }
 }
 
@@ -113,17 +113,18 @@ impl Stage {
     /// Brings the checkout up to date with the repository, and raises the stage. What was built in the first store is
     /// there, and what is built now goes with the stage.
     pub fn raise(store: Store) -> Result<Stage> {
-        Stage::with(store, Some(Store::FIRST.target()).filter(|_| !emulated()))
+        Stage::with(store, Some(Store::FIRST.built()).filter(|_| !emulated()))
     }
 
     /// The same, where what is built stays.
     pub fn to_build() -> Result<Stage> {
-        let target = Store::FIRST.target();
-        lab::as_owner(&repo::root(), || Ok(fs::create_dir_all(&target)?))
-            .with_context(|| format!("making {}", target.display()))?;
-        if !target.join("debug").exists() {
-            repo::seed(&target)?;
-            repo::give(&target, user()?)?;
+        let built = Store::FIRST.built();
+        if !built.exists() {
+            let target = built.parent().context("no directory")?;
+            lab::as_owner(&repo::root(), || Ok(fs::create_dir_all(target)?))
+                .with_context(|| format!("making {}", target.display()))?;
+            repo::seed(target)?;
+            repo::give(target, user()?)?;
         }
         Stage::with(Store::FIRST, None)
     }
@@ -366,7 +367,9 @@ fn prepare(store: Store) -> Result<()> {
     }
     clear(store)?;
     if store != Store::FIRST && !emulated() {
-        let _ = fs::remove_dir_all(store.target().join("debug")); // a copy, as they had them once
+        let _ = fs::remove_dir_all(store.built()); // a copy, as they had them once
+        lab::as_owner(&repo::root(), || Ok(fs::create_dir_all(store.built())?))
+            .context("making a place for what is built")?;
     }
     let files = if emulated() {
         prepare_emulated(&checkout)?;
@@ -597,19 +600,16 @@ fn registry() -> Result<PathBuf> {
 
 /// Has cargo find what was built before, while all that it builds lies in memory and goes with the stage: a page that
 /// breaks the code leaves nothing behind that the next one would have to build again.
-fn scratch(built: &OwnedFd, is_own: bool, you: u32) -> Result<()> {
+fn scratch(built: &OwnedFd, you: u32) -> Result<()> {
     tmpfs("/tmp", "mode=755")?; // until the overlay has what it needs of it
     for directory in ["/tmp/upper", "/tmp/work"] {
         fs::create_dir(directory)?;
         chown(directory, Some(you), Some(you))?;
     }
-    let target = Path::new(CHECKOUT).join("target");
-    let own = handle(&target)?;
-    let place = |directory: &OwnedFd| format!("/proc/self/fd/{}", directory.as_raw_fd());
-    // The store's own has the programs of someone who has typed along.
-    let lower = if is_own { place(built) } else { [place(&own), place(built)].join(":") };
-    let layers = format!("lowerdir={lower},upperdir=/tmp/upper,workdir=/tmp/work");
-    mount(Some("target"), &target, Some("overlay"), MsFlags::empty(), Some(layers.as_str()))
+    let target = Path::new(CHECKOUT).join("target/debug");
+    let layers =
+        format!("lowerdir=/proc/self/fd/{},upperdir=/tmp/upper,workdir=/tmp/work", built.as_raw_fd());
+    mount(Some("built"), &target, Some("overlay"), MsFlags::empty(), Some(layers.as_str()))
         .context("mounting an overlay on the checkout's target")?;
     umount2("/tmp", MntFlags::MNT_DETACH).context("unmounting the tmpfs on /tmp")
 }
@@ -620,8 +620,7 @@ fn init(store: &Path, cable: OwnedFd) -> Result<()> {
     ensure!(getppid().as_raw() != 1 || std::process::id() == 1, "the helper is gone");
     propagation(MsFlags::MS_PRIVATE)?;
 
-    let built =
-        env::var_os(BUILT).map(|built| handle(Path::new(&built)).map(|open| (open, PathBuf::from(built))));
+    let built = env::var_os(BUILT).map(|built| handle(Path::new(&built)));
     let (built, you) = (built.transpose()?, user()?);
     let home = handle(&store.join("home"))?;
     let cargo = if emulated() { None } else { Some((handle(&toolchain()?)?, handle(&registry()?)?)) };
@@ -629,8 +628,8 @@ fn init(store: &Path, cable: OwnedFd) -> Result<()> {
     let program = fs::read("/proc/self/exe").context("reading this program")?;
     let made = fs::create_dir("/var/lib/byhand").is_ok();
     bind(&home, Path::new("/home"))?;
-    if let Some((built, path)) = built {
-        scratch(&built, path.starts_with(store), you)?;
+    if let Some(built) = built {
+        scratch(&built, you)?;
     }
     if let Some((toolchain, registry)) = cargo {
         bind(&toolchain, &Path::new(HOME).join(".cargo/toolchain"))?;
