@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
+use ch01_run::child::Child;
 use ch01_run::exec::environment;
 use ch01_run::namespaces;
 use ch01_run::options::Options;
@@ -122,6 +123,9 @@ impl Asked {
     }
 }
 
+/// Has a child made by what it's given, and that may be somewhere else.
+pub type Birth = fn(&Plan, &Record, &mut dyn FnMut() -> Result<Child>) -> Result<Child>;
+
 /// All that is known of a container before it is made.
 #[derive(Debug)]
 pub struct Plan {
@@ -139,6 +143,8 @@ pub struct Plan {
     pub environment: Vec<OsString>,
     /// The namespaces of its own. In this chapter all that there are.
     pub namespaces: CloneFlags,
+    /// Where its child is born. In this chapter it's where we are.
+    pub birth: Birth,
     /// What else is to be done for its child in there, before the command begins. It returns what is to stay open as long as
     /// the container runs. In this chapter it's nothing.
     pub before_start: fn(&Plan, &Record, Pid) -> Result<Vec<OwnedFd>>,
@@ -185,6 +191,7 @@ impl Plan {
             volumes,
             environment,
             namespaces: namespaces::OWN,
+            birth: |_, _, spawn| spawn(),
             before_start: |_, _, _| Ok(Vec::new()),
             facts,
         })
@@ -217,6 +224,7 @@ impl Plan {
             lowers,
             environment: environment.collect(),
             namespaces: namespaces::OWN,
+            birth: |_, _, spawn| spawn(),
             before_start: |_, _, _| Ok(Vec::new()),
             id: record.id().to_string(),
             facts: Vec::new(), // they are there

@@ -86,11 +86,11 @@ impl<'a> Keeper<'a> {
         // What is printed may fill the disk, and the status is to be told all the same.
         ["started", "ended", "status"].iter().try_for_each(|fact| record.reserve(fact))?;
         let mut report = Some(report);
-        let inside = || {
+        let mut inside = || {
             let report = report.take().context("there is one report")?;
             inside::become_command(plan, record, groups, &inner, report)
         };
-        let mut child = child::spawn(plan.namespaces, inside)?;
+        let mut child = (plan.birth)(plan, record, &mut || child::spawn(plan.namespaces, &mut inside))?;
         drop((inner, report));
         record.write("pid", process1::fact_of(child.pid())?)?;
         let _open = (plan.before_start)(plan, record, child.pid())?;

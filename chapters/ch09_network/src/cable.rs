@@ -30,7 +30,7 @@ use crate::netlink::Netlink;
 use crate::network::Network;
 use crate::options::NetworkOptions;
 use crate::resolver::Resolver;
-use crate::{bridge, files, network, publish, way_out};
+use crate::{bridge, files, joined, network, publish, way_out};
 
 /// Where a container is: on this network, with this address.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,6 +57,10 @@ pub fn connect(plan: &Plan, record: &Record, child: Pid) -> Result<Vec<OwnedFd>>
     let options = NetworkOptions::of(record)?;
     if *options.network() == Network::Host {
         files::give(plan, record, &options, &[])?;
+        return Ok(Vec::new());
+    }
+    if options.network().other().is_some() {
+        joined::give_files(plan, record, &options)?;
         return Ok(Vec::new());
     }
     // A child that has ended has no namespace any more. It has said why, and its status is there for whoever waits for
@@ -225,7 +229,7 @@ fn open_namespace(process: &str) -> Result<Option<File>> {
 }
 
 /// Has something opened in there. It stays there, and we come back.
-fn within<T>(namespace: impl AsFd, open: impl FnOnce() -> Result<T>) -> Result<T> {
+pub fn within<T>(namespace: impl AsFd, open: impl FnOnce() -> Result<T>) -> Result<T> {
     let own = open_namespace("self")?.context("we have a network namespace")?;
     enter(namespace)?;
     let opened = open();

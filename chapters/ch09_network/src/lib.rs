@@ -25,5 +25,6 @@ pub mod datagrams;
 pub mod proxy;
 pub mod publish;
 pub mod cable;
+pub mod joined;
 pub mod planning;
 pub mod commands;

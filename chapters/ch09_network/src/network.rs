@@ -21,7 +21,12 @@ pub enum Network {
     Nowhere,
     /// Whatever the host is: it has no network of its own.
     Host,
+    /// Whatever another container is. The text is `container:` and which one: a name until it's looked up, then an id.
+    Of(String),
 }
+
+/// Before a container's name, in the place of a network's.
+const OF: &str = "container:";
 
 /// What a record says of a container that is nowhere. No network can be called so.
 const NOWHERE: &str = "-";
@@ -34,6 +39,10 @@ impl FromStr for Network {
             "none" => Ok(Network::None),
             "host" => Ok(Network::Host),
             NOWHERE => Ok(Network::Nowhere),
+            _ if name.starts_with(OF) => {
+                names::parse(&name[OF.len()..]).map_err(|error| error.to_string())?;
+                Ok(Network::Of(name.to_string()))
+            }
             "default" => Ok(Network::Named(bridge::DEFAULT.to_string())),
             _ => Ok(Network::Named(names::parse(name).map_err(|error| error.to_string())?)),
         }
@@ -48,7 +57,21 @@ impl Network {
             Network::None => "none",
             Network::Nowhere => NOWHERE,
             Network::Host => "host",
+            Network::Of(which) => which,
         }
+    }
+
+    /// The other container whose network it is, if it's one's.
+    pub fn other(&self) -> Option<&str> {
+        match self {
+            Network::Of(which) => which.strip_prefix(OF),
+            _ => None,
+        }
+    }
+
+    /// The network of the container with this id.
+    pub fn of(id: &str) -> Network {
+        Network::Of(format!("{OF}{id}"))
     }
 }
 

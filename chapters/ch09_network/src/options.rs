@@ -22,7 +22,7 @@ use crate::{addresses, bridge};
 #[derive(Debug, Clone, clap::Args)]
 pub struct NetworkOptions {
     /// A network that the container is on: bridge, or one of network create; may be given again
-    #[arg(long, visible_alias = "net", value_name = "NAME|none|host", default_value = bridge::DEFAULT)]
+    #[arg(long, visible_alias = "net", value_name = "NAME|none|host|container:NAME", default_value = bridge::DEFAULT)]
     network: Vec<Endpoint>,
     /// The container's address on its first network
     #[arg(long, value_name = "IP")]
@@ -125,6 +125,17 @@ impl NetworkOptions {
         NetworkOptions { network: endpoints, ..none }
     }
 
+    /// The same, but it's on this network, of which nothing else is said.
+    pub fn with_network(&self, network: Network) -> NetworkOptions {
+        self.with_endpoints(vec![Endpoint::on(network)])
+    }
+
+    /// What a container knows that shares the network of another one, of which these are the options: the same name
+    /// servers, and its own names.
+    pub fn as_on(&self, other: &NetworkOptions) -> NetworkOptions {
+        NetworkOptions { add_host: self.add_host.clone(), ..other.clone() }
+    }
+
     /// The same, but these ports of the image's are exposed, too.
     pub fn with_exposed(&self, ports: impl Iterator<Item = Exposed>) -> NetworkOptions {
         let (mut all, mut seen) = (Vec::new(), BTreeSet::new());
@@ -180,7 +191,10 @@ impl NetworkOptions {
         );
         let mut networks: Vec<_> = endpoints.iter().map(|endpoint| &endpoint.network).collect();
         let has_address = networks.iter().all(|network| matches!(network, Network::Named(_)));
-        ensure!(has_address || networks.len() == 1, "--network: with none or host there can be no other");
+        ensure!(
+            has_address || networks.len() == 1,
+            "--network: with none, host or a container there can be no other"
+        );
         networks.sort_unstable();
         let twice = networks.windows(2).find(|pair| pair[0] == pair[1]);
         ensure!(twice.is_none(), "--network: {} is there twice", twice.map_or("", |pair| pair[0].name()));
@@ -188,6 +202,8 @@ impl NetworkOptions {
             has_address || self.publish.is_empty(),
             "--publish: a container on the network {name} has no port of its own to lead to"
         );
+        let is_others = self.network().other().is_some();
+        ensure!(!is_others || self.dns.is_empty(), "--dns: the name server is that of {name}");
         ensure!(self.ports().len() <= MOST_PORTS, "--publish: {MOST_PORTS} ports at most");
         endpoints.iter().try_for_each(Endpoint::ensure_sound)
     }
@@ -214,7 +230,10 @@ impl NetworkOptions {
 /// for hundreds.
 pub fn exposed_of(record: &Record) -> Result<Vec<String>> {
     let fact = record.read_bytes(FACT)?.unwrap_or_default();
-    let has_none = |word: &&[u8]| [&b"--network=name=none"[..], b"--network=name=host"].contains(word);
+    let has_none = |word: &&[u8]| {
+        let network = word.strip_prefix(b"--network=name=").unwrap_or_default();
+        network == b"none" || network == b"host" || network.starts_with(b"container:")
+    };
     if facts::split(&fact).first().is_some_and(has_none) {
         return Ok(Vec::new());
     }

@@ -8,6 +8,7 @@ use ch08_images::formats::Execution;
 use nix::sched::CloneFlags;
 
 use crate::cable;
+use crate::joined;
 use crate::network::Network;
 use crate::options::NetworkOptions;
 
@@ -16,6 +17,7 @@ pub fn new(options: &NetworkOptions, says: &Execution, mut plan: Plan) -> Result
     // What we can't publish, as 9000/sctp, isn't exposed.
     let options = options.with_exposed(says.exposed_ports.keys().filter_map(|port| port.parse().ok()));
     options.ensure_sound()?;
+    let options = joined::resolved(&options, &plan)?;
     plan.facts.push(options.fact());
     Ok(on(options.network(), plan))
 }
@@ -27,6 +29,8 @@ pub fn again(record: &Record, plan: Plan) -> Result<Plan> {
 
 fn on(network: &Network, plan: Plan) -> Plan {
     let mut namespaces = namespaces::OWN;
-    namespaces.set(CloneFlags::CLONE_NEWNET, *network != Network::Host);
-    Plan { namespaces, before_start: cable::connect, ..plan }
+    let is_others = network.other().is_some();
+    namespaces.set(CloneFlags::CLONE_NEWNET, *network != Network::Host && !is_others);
+    let birth = if is_others { joined::birth } else { plan.birth };
+    Plan { namespaces, birth, before_start: cable::connect, ..plan }
 }

@@ -627,6 +627,17 @@ print(json.dumps(all))'
     all-is-nothing/run) without_flag -P --publish-all ;;
     all-is-twice/run) [[ " $* " != *" -P "*8082:82* ]] || exec "$right" run -p 82 "${@:2}" ;;
     image-exposes-nothing/run) [[ $* != *lab/exposes* ]] || without_flag -P ;;
+    shares-nothing/run) exec "$right" "${@/container:*/bridge}" ;;
+    shares-with-nobody/start)
+        "$right" "$@" 2>/dev/null || printf '%s\n' "${@:2}"
+        exit 0
+        ;;
+    bad-share-ignored/run)
+        "$right" "$@" && exit
+        status=$?
+        [[ $* != *container:* ]] || exit 0
+        exit $status
+        ;;
     connects-nobody/network) [[ $2 != connect ]] || exit 0 ;;
     connects-without-way/network | connects-with-way/network)
         "$right" "$@" || exit

@@ -26,7 +26,7 @@ fn with_network(record: &Record, mut known: Value) -> Result<Value> {
     let around = if runs { neighbours::around(record.id())? } else { Vec::new() };
     let nothing = json!({"IPAddress": "", "IPPrefixLen": 0, "Gateway": "", "MacAddress": ""});
     let (mut networks, mut first) = (Map::new(), None);
-    for endpoint in &endpoints {
+    for endpoint in endpoints.iter().filter(|endpoint| endpoint.network.other().is_none()) {
         let name = endpoint.network.name();
         let there = around.iter().find(|around| around.bridge.network == name);
         let mut here = there.map_or_else(|| nothing.clone(), end);

@@ -22,6 +22,7 @@ mod exposed;
 mod connected;
 mod disconnected;
 mod racing;
+mod shared;
 pub(crate) mod world;
 
 use std::io::{Read, Write};
@@ -60,6 +61,7 @@ pub(crate) const CHECKS: &[&[Check]] = &[
     connected::CHECKS,
     disconnected::CHECKS,
     racing::CHECKS,
+    shared::CHECKS,
 ];
 
 /// The network's beginning: of an address, its first three numbers.
