@@ -21,7 +21,12 @@ pub fn resolved(options: &NetworkOptions, plan: &Plan) -> Result<NetworkOptions>
     let Some(name) = options.network().other() else { return Ok(options.clone()) };
     let other = find::one(&plan.state, name.as_ref())?;
     running(&other)?;
-    Ok(options.with_network(Network::of(other.id())))
+    // If that one's network is a third one's, so is this one's.
+    let network = match NetworkOptions::of(&other)?.network() {
+        third @ Network::Of(_) => third.clone(),
+        _ => Network::of(other.id()),
+    };
+    Ok(options.with_network(network))
 }
 
 /// Has the child made in the other container's network. It's ours to go there and come back, for who is born somewhere

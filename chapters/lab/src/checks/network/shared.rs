@@ -72,6 +72,8 @@ fn shares(lab: &Lab) -> Result<()> {
     }
     let third = lab.kept(["sleep", "1000"]).with([format!("--network=container:{}", side.id())]).detach()?;
     must_be_in(&third, &web)?;
+    let asks = fs::read_to_string(third.process()?.path("/etc/resolv.conf"))?;
+    see::same(third.line(), "its /etc/resolv.conf to name 127.0.0.11:", true, asks.contains("127.0.0.11"))?;
     let known = side.inspected()?;
     let mode = format!("container:{}", web.id());
     see::same(side.line(), "NetworkMode", Some(mode.as_str()), known["HostConfig"]["NetworkMode"].as_str())?;
