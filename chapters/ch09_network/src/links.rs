@@ -137,12 +137,17 @@ pub fn plugged_in(kernel: &Netlink, bridge: u32) -> Result<Vec<Cable>> {
     Ok(known.collect())
 }
 
-/// `ip link show type veth`: of each cable the number of the bridge, its own, its name and its alias.
-pub fn cables(kernel: &Netlink) -> Result<Vec<(u32, Cable)>> {
+/// `ip link show type KIND`
+fn of_kind(kernel: &Netlink, kind: &str) -> Result<Vec<Vec<u8>>, Errno> {
     let request = Request::new(RTM_GETLINK, NLM_F_DUMP, &interface(0, 0))
         .with(IFLA_EXT_MASK, &WITHOUT_STATISTICS.to_ne_bytes())
-        .with_nested(IFLA_LINKINFO, |info| info.with_text(IFLA_INFO_KIND, "veth"));
-    let found = kernel.look_up_all(request).context("listing cables")?;
+        .with_nested(IFLA_LINKINFO, |info| info.with_text(IFLA_INFO_KIND, kind));
+    kernel.look_up_all(request)
+}
+
+/// `ip link show type veth`: of each cable the number of the bridge, its own, its name and its alias.
+pub fn cables(kernel: &Netlink) -> Result<Vec<(u32, Cable)>> {
+    let found = of_kind(kernel, "veth").context("listing cables")?;
     let known = found.iter().filter_map(|bytes| {
         let (link, attributes) = parse(bytes)?;
         let bridge = u32::from_ne_bytes(*attribute(attributes, IFLA_MASTER)?.first_chunk()?);
@@ -153,10 +158,7 @@ pub fn cables(kernel: &Netlink) -> Result<Vec<(u32, Cable)>> {
 
 /// `ip link show type bridge`: each with its name and its alias.
 pub fn bridges(kernel: &Netlink) -> Result<Vec<(String, Link, String)>> {
-    let request = Request::new(RTM_GETLINK, NLM_F_DUMP, &interface(0, 0))
-        .with(IFLA_EXT_MASK, &WITHOUT_STATISTICS.to_ne_bytes())
-        .with_nested(IFLA_LINKINFO, |info| info.with_text(IFLA_INFO_KIND, "bridge"));
-    let found = kernel.look_up_all(request).context("listing bridges")?;
+    let found = of_kind(kernel, "bridge").context("listing bridges")?;
     let bridges = found.iter().filter_map(|bytes| {
         let (link, attributes) = parse(bytes)?;
         Some((text(attributes, IFLA_IFNAME), link, text(attributes, IFLA_IFALIAS)))

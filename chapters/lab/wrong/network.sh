@@ -660,10 +660,10 @@ print(json.dumps(all))'
             exit 0
         fi
         ;;
-    bad-connect-ignored/network)
+    bad-connect-ignored/network | bad-disconnect-ignored/network)
         "$right" "$@" && exit
         status=$?
-        [ "$2" != connect ] || exit 0
+        [[ $defect != "bad-$2-ignored" ]] || exit 0
         exit $status
         ;;
     connect-looks-first/network)
@@ -726,12 +726,6 @@ print(json.dumps(all))'
         }
         [ -z "$said" ] || printf '%s\n' "$said"
         exit 0
-        ;;
-    bad-disconnect-ignored/network)
-        "$right" "$@" && exit
-        status=$?
-        [ "$2" != disconnect ] || exit 0
-        exit $status
         ;;
 esac
 exec "$right" "$@"
