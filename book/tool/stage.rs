@@ -367,7 +367,6 @@ fn prepare(store: Store) -> Result<()> {
     }
     clear(store)?;
     if store != Store::FIRST && !emulated() {
-        let _ = fs::remove_dir_all(store.built()); // a copy, as they had them once
         lab::as_owner(&repo::root(), || Ok(fs::create_dir_all(store.built())?))
             .context("making a place for what is built")?;
     }

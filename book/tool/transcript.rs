@@ -302,7 +302,7 @@ pub fn blocks(page: &Page) -> Vec<Block> {
         .collect()
 }
 
-/// Brings what cargo has built in a store up to date with the repository.
+/// Brings what cargo has built in the first store up to date with the repository.
 pub fn build() -> Result<()> {
     let mut stage = Stage::to_build()?;
     let terminal = stage.terminal()?;

@@ -219,6 +219,12 @@ impl Inside {
     }
 }
 
+/// Where the container of this id is at this moment.
+pub fn places(id: &str) -> Result<Vec<Place>> {
+    let place = |one: neighbours::Around| Place { address: one.own.address, bridge: one.bridge };
+    Ok(neighbours::around(id)?.into_iter().map(place).collect())
+}
+
 /// The network namespace of a process: its number, or `self`. `None` of one that has ended.
 fn open_namespace(process: &str) -> Result<Option<File>> {
     let path = format!("/proc/{process}/ns/net");

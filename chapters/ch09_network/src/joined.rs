@@ -9,9 +9,8 @@ use ch07_lifecycle::find;
 use ch07_lifecycle::process1::Process1;
 use ch07_lifecycle::record::Record;
 
-use crate::cable::{self, Place};
+use crate::cable;
 use crate::files;
-use crate::neighbours;
 use crate::network::Network;
 use crate::options::NetworkOptions;
 
@@ -39,9 +38,7 @@ pub fn birth(plan: &Plan, record: &Record, spawn: &mut dyn FnMut() -> Result<Chi
 /// What the container knows of names and addresses: the same as the other one, and its own name.
 pub fn give_files(plan: &Plan, record: &Record, options: &NetworkOptions) -> Result<()> {
     let other = other(plan, options)?;
-    let place = |one: neighbours::Around| Place { address: one.own.address, bridge: one.bridge };
-    let places: Vec<_> = neighbours::around(other.id())?.into_iter().map(place).collect();
-    files::give(plan, record, &options.as_on(&NetworkOptions::of(&other)?), &places)
+    files::give(plan, record, &options.as_on(&NetworkOptions::of(&other)?), &cable::places(other.id())?)
 }
 
 fn other(plan: &Plan, options: &NetworkOptions) -> Result<Record> {

@@ -234,11 +234,12 @@ pub fn exposed_of(record: &Record) -> Result<Vec<String>> {
         let network = word.strip_prefix(b"--network=name=").unwrap_or_default();
         network == b"none" || network == b"host" || network.starts_with(b"container:")
     };
-    if facts::split(&fact).first().is_some_and(has_none) {
+    let words = facts::split(&fact);
+    if words.first().is_some_and(has_none) {
         return Ok(Vec::new());
     }
-    let words = facts::split(&fact).into_iter().filter_map(|word| word.strip_prefix(EXPOSE.as_bytes()));
-    Ok(words.map(|port| String::from_utf8_lossy(port).into_owned()).collect())
+    let ports = words.into_iter().filter_map(|word| word.strip_prefix(EXPOSE.as_bytes()));
+    Ok(ports.map(|port| String::from_utf8_lossy(port).into_owned()).collect())
 }
 
 /// What was `typed` without these options, for those that don't know them.

@@ -14,7 +14,6 @@ use ch07_lifecycle::state::State;
 use crate::cable::{self, Inside, Place};
 use crate::endpoint::Endpoint;
 use crate::hosts;
-use crate::neighbours::{self, Around};
 use crate::netlink::Netlink;
 use crate::network::{self, Network};
 use crate::options::NetworkOptions;
@@ -161,8 +160,7 @@ impl Changed {
         if self.process1.is_none() {
             return Ok(Vec::new());
         }
-        let place = |one: Around| Place { address: one.own.address, bridge: one.bridge };
-        Ok(neighbours::around(self.record.id())?.into_iter().map(place).collect())
+        cable::places(self.record.id())
     }
 
     /// Writes down where it's to be when it's started again.

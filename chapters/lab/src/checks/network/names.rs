@@ -193,7 +193,7 @@ fn again(lab: &Lab) -> Result<()> {
 }
 
 /// The host's end of this address's cable.
-fn cable(address: &str) -> String {
+pub(super) fn cable(address: &str) -> String {
     format!("{BRIDGE}-{}", number(address).unwrap_or_default())
 }
 

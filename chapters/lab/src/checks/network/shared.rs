@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::Result;
 
-use super::names::named;
+use super::names::{cable, named};
 use super::networks::make;
 use super::{asked, end, only_cables, server, sleeper, start, stop};
 use crate::chapter::Chapter::Network;
@@ -40,10 +40,6 @@ fn must_be_in(one: &Kept<'_>, other: &Kept<'_>) -> Result<()> {
     see::same(one.line(), "the network namespace of the other container:", others, own)
 }
 
-fn cable_of(address: &str) -> String {
-    format!("byhand0-{}", address.rsplit('.').next().unwrap_or_default())
-}
-
 fn shares(lab: &Lab) -> Result<()> {
     let web = server(lab, &["--name", "web", "--network-alias", "shop"], "hello")?;
     let address = end(&web)?.address;
@@ -51,7 +47,7 @@ fn shares(lab: &Lab) -> Result<()> {
     let side = lab.kept(["sleep", "1000"]).with(["--network", "container:web", "--add-host", "far:10.1.2.3"]);
     let side = side.detach()?;
     must_be_in(&side, &web)?;
-    let cable = cable_of(&address);
+    let cable = cable(&address);
     only_cables(side.line(), &[&cable])?;
     let fetched = lab.call("exec", [side.id(), "wget", "-q", "-O", "-", "http://localhost/"]).finish()?;
     see::same(
@@ -111,7 +107,7 @@ fn bad(lab: &Lab) -> Result<()> {
     let web = named(lab, "web", &[])?;
     let ended = sleeper(lab)?;
     stop(lab, &ended)?;
-    let cable = cable_of(&end(&web)?.address);
+    let cable = cable(&end(&web)?.address);
     only_cables("the end of the other one", &[&cable])?;
     let has_ended = format!("container:{}", ended.id());
     for (network, says) in
