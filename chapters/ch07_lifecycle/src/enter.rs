@@ -13,13 +13,12 @@ use ch01_run::{messages, namespaces};
 use ch06_init::{init, pty};
 use log::debug;
 use nix::fcntl::OFlag;
-use nix::libc;
 use nix::pty::{PtyMaster, Winsize, posix_openpt, unlockpt};
 use nix::sched::setns;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::stat::{SFlag, fstat, makedev};
-use nix::sys::statfs::{FsType, fstatfs};
+use nix::sys::statfs::{DEVPTS_SUPER_MAGIC, fstatfs};
 use nix::unistd::{ForkResult, Pid, close, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
 
 use crate::descriptors::close_others_but;
@@ -124,7 +123,7 @@ fn ensure_is_terminal(outer: &PtyMaster) -> Result<()> {
     let filesystem = fstatfs(outer).context("looking at /dev/ptmx")?.filesystem_type();
     let is_device = data.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits();
     ensure!(
-        is_device && data.st_rdev == makedev(5, 2) && filesystem == FsType(libc::DEVPTS_SUPER_MAGIC),
+        is_device && data.st_rdev == makedev(5, 2) && filesystem == DEVPTS_SUPER_MAGIC,
         "/dev/ptmx in the container does not make terminals"
     );
     Ok(())

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use log::debug;
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::statfs::{FsType, fstatfs};
+use nix::sys::statfs::{DEVPTS_SUPER_MAGIC, FsType, fstatfs};
 use nix::unistd::{Gid, Uid, fchown, setgroups, setresgid, setresuid};
 
 /// More than any real one has, and little enough to read: whoever writes the image could fill the disk with it.
@@ -23,9 +23,6 @@ const BIGGEST: u64 = 16 << 20;
 
 /// Where pipe(2) makes its pipes: nobody else's files can be there.
 const PIPEFS: FsType = FsType(0x5049_5045);
-
-/// Where terminals are.
-const DEVPTS: FsType = FsType(libc::DEVPTS_SUPER_MAGIC);
 
 /// What the first chapters say of HOME, for root.
 pub const HOME_OF_ROOT: &str = "HOME=/root";
@@ -193,7 +190,7 @@ fn give_streams(user: Uid) -> Result<()> {
         [("stdin", stdin.as_fd()), ("stdout", stdout.as_fd()), ("stderr", stderr.as_fd())];
     for (name, stream) in streams {
         let filesystem = fstatfs(stream).with_context(|| format!("looking at {name}"))?.filesystem_type();
-        if [PIPEFS, DEVPTS].contains(&filesystem) {
+        if [PIPEFS, DEVPTS_SUPER_MAGIC].contains(&filesystem) {
             debug!("fchown({name}, {user}, -1)");
             match fchown(stream, Some(user), None) {
                 // A pipe or a terminal of somebody who has locked it: the command has it open all the same.
