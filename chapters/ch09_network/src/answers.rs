@@ -9,6 +9,8 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 
+use crate::bridge::Bridge;
+use crate::ipv6;
 use crate::neighbours::{self, Around};
 
 /// Identifier, flags, and how many there are of questions, answers, and two more kinds.
@@ -156,8 +158,8 @@ fn localhost(asked: &Asked) -> Option<Known> {
 }
 
 fn known(asked: &Asked, around: &[Around]) -> Option<Known> {
-    if let Some(address) = reversed(&asked.name)
-        && let Some(network) = around.iter().find(|network| network.bridge.subnet.has(address))
+    if let Some((network, address)) =
+        around.iter().find_map(|network| Some((network, meant(&asked.name, &network.bridge)?)))
     {
         let can_be_said = |name: &&str| name.split('.').all(|part| (1..=63).contains(&part.len()));
         let name = neighbours::name_of(&network.all, address).filter(can_be_said);
@@ -166,11 +168,16 @@ fn known(asked: &Asked, around: &[Around]) -> Option<Known> {
         return Some(Known { code: Code::Fine, kind: NAME, records });
     }
     // On two networks a name can be two containers'. The first network's is meant.
-    let mut found = around.iter().map(|network| neighbours::addresses(&network.all, &asked.name));
-    if let Some(addresses) = found.find(|addresses| !addresses.is_empty()) {
-        let records =
-            addresses.iter().filter(|_| asked.wants(ADDRESS)).map(|address| address.octets().to_vec());
-        return Some(Known { code: Code::Fine, kind: ADDRESS, records: records.collect() });
+    let mut found =
+        around.iter().map(|network| (network.bridge.ipv6, neighbours::addresses(&network.all, &asked.name)));
+    if let Some((ipv6, addresses)) = found.find(|(_, addresses)| !addresses.is_empty()) {
+        let addresses = addresses.into_iter();
+        let (kind, records): (_, Vec<_>) = match ipv6.filter(|_| asked.kind == LONG_ADDRESS) {
+            Some(ipv6) => (LONG_ADDRESS, addresses.map(|ip| ipv6.address(ip).octets().to_vec()).collect()),
+            None => (ADDRESS, addresses.map(|ip| ip.octets().to_vec()).collect()),
+        };
+        let records = if asked.wants(kind) { records } else { Vec::new() };
+        return Some(Known { code: Code::Fine, kind, records });
     }
     // A name without a dot is one of a network like these, and no business of the name servers of others.
     (!asked.name.is_empty() && !asked.name.contains('.')).then(nobody)
@@ -188,9 +195,16 @@ fn nobody() -> Known {
     Known { code: Code::NoSuchName, kind: NAME, records: Vec::new() }
 }
 
+/// Which address of this network a name in the domain of addresses stands for.
+fn meant(name: &str, bridge: &Bridge) -> Option<Ipv4Addr> {
+    let name = name.to_ascii_lowercase();
+    let ipv4 = reversed(&name).filter(|ip| bridge.subnet.has(*ip));
+    ipv4.or_else(|| bridge.ipv6?.ipv4(ipv6::reversed(&name)?))
+}
+
 /// `4.0.30.172.in-addr.arpa` is 172.30.0.4.
 fn reversed(name: &str) -> Option<Ipv4Addr> {
-    let address: Ipv4Addr = name.to_ascii_lowercase().strip_suffix(".in-addr.arpa")?.parse().ok()?;
+    let address: Ipv4Addr = name.strip_suffix(".in-addr.arpa")?.parse().ok()?;
     let [a, b, c, d] = address.octets();
     Some([d, c, b, a].into())
 }
@@ -245,7 +259,7 @@ mod tests {
         let asked = understand(&packet).unwrap();
         assert_eq!((asked.name.as_str(), asked.kind, asked.end), ("Web.example", 28, packet.len()));
         assert_eq!(understand(&question("", 2)).unwrap().name, "");
-        assert_eq!(reversed("4.0.30.172.IN-ADDR.ARPA"), Some([172, 30, 0, 4].into()));
+        assert_eq!(reversed("4.0.30.172.in-addr.arpa"), Some([172, 30, 0, 4].into()));
         for length in 0..packet.len() {
             assert!(understand(&packet[..length]).is_none(), "{length}");
         }

@@ -5,13 +5,14 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail, ensure};
 use log::{debug, info};
 use nix::errno::Errno;
 
 use crate::addresses::{BRIDGES, Subnet, mac};
+use crate::ipv6::{PREFIX, Prefix};
 use crate::links::{self, Link};
 use crate::netlink::Netlink;
 use crate::rules;
@@ -33,8 +34,31 @@ pub struct Bridge {
     pub index: u32,
     /// Its addresses.
     pub subnet: Subnet,
+    /// Its IPv6 addresses, if it has some.
+    pub ipv6: Option<Prefix>,
     /// Whether it leads to nobody else.
     pub is_internal: bool,
+}
+
+/// What a new network is to be.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// How people will call it.
+    pub network: &'a str,
+    /// Its addresses. `None`: some that are free.
+    pub subnet: Option<Subnet>,
+    /// Its IPv6 addresses, if it's to have some.
+    pub ipv6: Option<Prefix>,
+    /// Whether it's to lead to nobody else.
+    pub is_internal: bool,
+}
+
+impl Bridge {
+    /// The host's own addresses in there.
+    pub fn gateways(&self) -> Vec<IpAddr> {
+        let ipv6 = self.ipv6.map(|ipv6| ipv6.address(self.subnet.gateway).into());
+        [Some(self.subnet.gateway.into()), ipv6].into_iter().flatten().collect()
+    }
 }
 
 /// How the kernel calls the bridge of this number.
@@ -56,37 +80,50 @@ pub fn ensure(host: &Netlink) -> Result<Bridge> {
         "there is an interface {name} that isn't ours; with --network none the container needs none"
     );
     ensure!(
-        !is_taken(host, subnet, Some(link.index))?,
+        !is_taken(host, subnet.gateway.into(), subnet.prefix, Some(link.index))?,
         "the host has a way to {subnet} already; with --network none the container needs none"
     );
     complete(
         host,
         &link,
-        Bridge { network: DEFAULT.to_string(), name, index: link.index, subnet, is_internal: false },
+        Bridge {
+            network: DEFAULT.to_string(),
+            name,
+            index: link.index,
+            subnet,
+            ipv6: None,
+            is_internal: false,
+        },
     )
 }
 
-/// Makes a network of this name. Call it with the lock held, and a name that no other has.
-pub fn create(host: &Netlink, network: &str, wanted: Option<Subnet>, is_internal: bool) -> Result<Bridge> {
+/// Makes a network. Call it with the lock held, and a name that no other has.
+pub fn create(host: &Netlink, wanted: &Wanted<'_>) -> Result<Bridge> {
     clear_half_made(host)?;
     // The default one's addresses are taken even before it's there.
     let others: Vec<_> =
         all(host)?.into_iter().map(|other| other.subnet).chain([Subnet::numbered(0)]).collect();
     let is_free = |subnet: Subnet| -> Result<bool> {
-        Ok(!is_taken(host, subnet, None)? && !others.iter().any(|other| other.overlaps(&subnet)))
+        let is_others = others.iter().any(|other| other.overlaps(&subnet));
+        Ok(!is_others && !is_taken(host, subnet.gateway.into(), subnet.prefix, None)?)
     };
-    if let Some(subnet) = wanted {
+    if let Some(subnet) = wanted.subnet {
         ensure!(is_free(subnet)?, "the host has a way to {subnet} already");
     }
+    if let Some(ipv6) = wanted.ipv6 {
+        let some = ipv6.address(Subnet::numbered(0).gateway).into();
+        ensure!(!is_taken(host, some, PREFIX, None)?, "the host has a way to {ipv6} already");
+    }
     for number in 1..=u8::MAX {
-        let subnet = wanted.unwrap_or(Subnet::numbered(number));
-        if (wanted.is_none() && !is_free(subnet)?) || !add(host, &name(number), subnet)? {
+        let subnet = wanted.subnet.unwrap_or(Subnet::numbered(number));
+        if (wanted.subnet.is_none() && !is_free(subnet)?) || !add(host, &name(number), subnet)? {
             continue;
         }
-        let (name, network) = (name(number), network.to_string());
+        let (name, network) = (name(number), wanted.network.to_string());
         let link = links::look(host, &name)?
             .with_context(|| format!("the bridge {name} has been taken away just now"))?;
-        let bridge = Bridge { network, index: link.index, subnet, is_internal, name };
+        let Wanted { ipv6, is_internal, .. } = *wanted;
+        let bridge = Bridge { network, index: link.index, subnet, ipv6, is_internal, name };
         // If somebody has only deleted an older bridge of that name, its rules are there still, and they aren't this
         // one's.
         let completed = rules::remove(&bridge.name).and_then(|()| complete(host, &link, bridge.clone()));
@@ -112,11 +149,14 @@ fn add(host: &Netlink, name: &str, subnet: Subnet) -> Result<bool> {
 /// Gives it what it needs. The name that people know comes late: with it, it's there for everybody.
 fn complete(host: &Netlink, link: &Link, bridge: Bridge) -> Result<Bridge> {
     ignore_routers(&bridge.name)?; // before it's up
-    if bridge.is_internal {
+    if bridge.is_internal && bridge.ipv6.is_none() {
         close_ipv6(&bridge.name)?;
     }
-    links::set_address(host, link, bridge.subnet.gateway, bridge.subnet.prefix)?;
+    links::set_address(host, link, bridge.subnet.gateway.into(), bridge.subnet.prefix)?;
     links::set_up(host, &bridge.name)?;
+    if let Some(ipv6) = bridge.ipv6 {
+        links::set_address(host, link, ipv6.address(bridge.subnet.gateway).into(), PREFIX)?;
+    }
     let network = bridge.network.clone();
     let alias = if bridge.is_internal { [&network, INTERNAL].join(" ") } else { network };
     links::set_alias(host, bridge.index, &alias)?;
@@ -142,13 +182,17 @@ fn is_ours(link: &Link, subnet: Subnet) -> bool {
     link.kind == "bridge" && link.mac == mac(subnet.gateway)
 }
 
-/// Whether the host has another way to these addresses than this interface: ours would hide it, and with it somebody's
+/// Whether the host has another way to the addresses that share so many bits with this one than its own interface: ours would hide it, and with it somebody's
 /// machines. A way that is wide, as that of a VPN to half of the private addresses, loses only a few of them.
-fn is_taken(host: &Netlink, subnet: Subnet, own: Option<u32>) -> Result<bool> {
+fn is_taken(host: &Netlink, some: IpAddr, bits: u8, own: Option<u32>) -> Result<bool> {
     const WIDE: u8 = 16;
-    let leads_there = |to: Ipv4Addr, prefix: u8| {
-        let differs = to.to_bits() ^ subnet.gateway.to_bits();
-        differs.leading_zeros() >= u32::from(prefix.min(subnet.prefix))
+    let leads_there = |to: IpAddr, prefix: u8| {
+        let same = match (to, some) {
+            (IpAddr::V4(to), IpAddr::V4(some)) => (to.to_bits() ^ some.to_bits()).leading_zeros(),
+            (IpAddr::V6(to), IpAddr::V6(some)) => (to.to_bits() ^ some.to_bits()).leading_zeros(),
+            _ => return false,
+        };
+        same >= u32::from(prefix.min(bits))
     };
     let other = |by: Option<u32>| by.is_none() || by != own;
     let routes = links::routes(host)?;
@@ -169,7 +213,7 @@ pub fn ignore_routers(interface: &str) -> Result<()> {
     Ok(())
 }
 
-/// By IPv6 an interface has an address even if nobody gives it one, and our rules know IPv4 only.
+/// By IPv6 an interface has an address even if nobody gives it one, and a network without IPv6 has no rules for it.
 fn close_ipv6(bridge: &str) -> Result<()> {
     let file = format!("/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6");
     debug!("write({file:?}, \"1\")");
@@ -185,18 +229,24 @@ pub fn all(host: &Netlink) -> Result<Vec<Bridge>> {
     let mut found = Vec::new();
     for (name, link, alias) in links::bridges(host)? {
         let number = name.strip_prefix(BRIDGES).and_then(|number| number.parse::<u8>().ok());
-        let of_it =
-            addresses.iter().find(|(index, _, prefix)| *index == link.index && [16, 24].contains(prefix));
-        let Some(subnet) = of_it.map(|(_, gateway, prefix)| Subnet { gateway: *gateway, prefix: *prefix })
-        else {
-            continue;
-        };
+        let of_it = || addresses.iter().filter(|(index, ..)| *index == link.index);
+        let subnet = of_it().find_map(|(_, address, prefix)| match address {
+            IpAddr::V4(gateway) if [16, 24].contains(prefix) => {
+                Some(Subnet { gateway: *gateway, prefix: *prefix })
+            }
+            _ => None,
+        });
+        let Some(subnet) = subnet else { continue };
+        let ipv6 = of_it().find_map(|(_, address, prefix)| match address {
+            IpAddr::V6(made) if *prefix == PREFIX => Prefix::of(subnet.gateway, *made),
+            _ => None,
+        });
         let (network, is_internal) = match alias.split_once(' ') {
             Some((network, INTERNAL)) => (network.to_string(), true),
             _ => (alias, false),
         };
         if number.is_some() && is_ours(&link, subnet) && !network.is_empty() {
-            found.push(Bridge { network, name, index: link.index, subnet, is_internal });
+            found.push(Bridge { network, name, index: link.index, subnet, ipv6, is_internal });
         }
     }
     found.sort_by_key(|bridge| bridge.index);

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -24,6 +24,7 @@ use nix::unistd::Pid;
 use crate::addresses;
 use crate::bridge::Bridge;
 use crate::endpoint::Endpoint;
+use crate::ipv6::PREFIX;
 use crate::links;
 use crate::neighbours;
 use crate::netlink::Netlink;
@@ -39,6 +40,13 @@ pub struct Place {
     pub bridge: Bridge,
     /// The container's address there.
     pub address: Ipv4Addr,
+}
+
+impl Place {
+    /// The container's IPv6 address there, if the network has such ones.
+    pub fn ipv6(&self) -> Option<Ipv6Addr> {
+        self.bridge.ipv6.map(|ipv6| ipv6.address(self.address))
+    }
 }
 
 /// The inside of a container, as far as its interfaces go.
@@ -203,19 +211,26 @@ impl Inside {
     /// Gives an end its address, and the container its way out.
     fn make_ready(&self, end: &str, place: &Place) -> Result<()> {
         let link = links::look(&self.kernel, end)?.with_context(|| format!("there is no {end}"))?;
-        links::set_address(&self.kernel, &link, place.address, place.bridge.subnet.prefix)?;
+        links::set_address(&self.kernel, &link, place.address.into(), place.bridge.subnet.prefix)?;
         within(&self.namespace, || bridge::ignore_routers(end))?; // a neighbour may say that he's one
         links::set_up(&self.kernel, end)?;
+        if let Some(ipv6) = place.ipv6() {
+            links::set_address(&self.kernel, &link, ipv6.into(), PREFIX)?;
+        }
         self.lead_out(&place.bridge) // last: it's a way over an interface that is up
     }
 
     /// What is for elsewhere goes by this network, unless there's a way already, or it leads nowhere.
     pub fn lead_out(&self, bridge: &Bridge) -> Result<()> {
-        let has_way = links::routes(&self.kernel)?.iter().any(|(_, prefix, _)| *prefix == 0);
-        if has_way || bridge.is_internal {
+        if bridge.is_internal {
             return Ok(());
         }
-        links::add_default_route(&self.kernel, bridge.subnet.gateway)
+        let ways = links::routes(&self.kernel)?;
+        let has_way = |gateway: &IpAddr| {
+            ways.iter().any(|(to, prefix, _)| *prefix == 0 && to.is_ipv4() == gateway.is_ipv4())
+        };
+        let missing = bridge.gateways().into_iter().filter(|gateway| !has_way(gateway));
+        missing.into_iter().try_for_each(|gateway| links::add_default_route(&self.kernel, gateway))
     }
 }
 

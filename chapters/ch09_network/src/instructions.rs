@@ -4,14 +4,15 @@
 //! and goes on to its next instruction only if they are what it wants. Unlike elsewhere in netlink, numbers are in the
 //! network's order.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use nix::libc::{
-    AF_INET, IFNAMSIZ, IPPROTO_TCP, IPPROTO_UDP, NF_DROP, NFT_CMP_EQ, NFT_CMP_NEQ, NFT_META_IIFNAME,
-    NFT_META_L4PROTO, NFT_META_OIFNAME, NFT_NAT_DNAT, NFT_PAYLOAD_NETWORK_HEADER,
+    AF_INET, AF_INET6, IFNAMSIZ, IPPROTO_TCP, IPPROTO_UDP, NF_DROP, NFT_CMP_EQ, NFT_CMP_NEQ,
+    NFT_META_IIFNAME, NFT_META_L4PROTO, NFT_META_OIFNAME, NFT_NAT_DNAT, NFT_PAYLOAD_NETWORK_HEADER,
     NFT_PAYLOAD_TRANSPORT_HEADER, NFT_REG_1, NFT_REG_2, NFT_REG_VERDICT, RTN_LOCAL,
 };
 
+use crate::links;
 use crate::netlink::Request;
 use crate::ports::Protocol;
 
@@ -23,14 +24,60 @@ const VALUE: u16 = 1;
 const VERDICT: u16 = 2;
 const VERDICT_CODE: u16 = 1;
 
-// Where things are in an IP header, and in a header of TCP or UDP.
-const SOURCE: i32 = 12;
-const DESTINATION: i32 = 16;
+/// Where the port is in a header of TCP or UDP.
 const DESTINATION_PORT: i32 = 2;
 
 // What `fib` is to look up, and for which address.
 const ADDRESS_TYPE: i32 = 3;
 const OF_DESTINATION: i32 = 2;
+
+/// Which packets there are. A table is asked about those of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Those of IPv4.
+    Ip,
+    /// Those of IPv6.
+    Ip6,
+}
+
+impl Family {
+    /// The one of an address.
+    pub fn of(address: IpAddr) -> Family {
+        if address.is_ipv4() { Family::Ip } else { Family::Ip6 }
+    }
+
+    /// How nft(8) calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Ip => "ip",
+            Family::Ip6 => "ip6",
+        }
+    }
+
+    /// How requests call it.
+    pub fn number(self) -> i32 {
+        match self {
+            Family::Ip => AF_INET,
+            Family::Ip6 => AF_INET6,
+        }
+    }
+
+    /// Where a packet's header has the address that it comes from.
+    fn source(self) -> i32 {
+        match self {
+            Family::Ip => 12,
+            Family::Ip6 => 8,
+        }
+    }
+
+    /// Where it has the one that it's for.
+    fn destination(self) -> i32 {
+        match self {
+            Family::Ip => 16,
+            Family::Ip6 => 24,
+        }
+    }
+}
 
 /// An instruction: its name, and what it works with by the numbers of the attributes.
 #[derive(Debug)]
@@ -51,13 +98,13 @@ fn header(which: i32, offset: i32, wanted: &[u8]) -> [Instruction; 2] {
 }
 
 /// `ip saddr`: the packet comes from an address that begins so.
-pub fn comes_from(address: &[u8]) -> [Instruction; 2] {
-    header(NFT_PAYLOAD_NETWORK_HEADER, SOURCE, address)
+pub fn comes_from(family: Family, address: &[u8]) -> [Instruction; 2] {
+    header(NFT_PAYLOAD_NETWORK_HEADER, family.source(), address)
 }
 
 /// `ip daddr`: it is for an address that begins so.
-pub fn is_for(address: &[u8]) -> [Instruction; 2] {
-    header(NFT_PAYLOAD_NETWORK_HEADER, DESTINATION, address)
+pub fn is_for(family: Family, address: &[u8]) -> [Instruction; 2] {
+    header(NFT_PAYLOAD_NETWORK_HEADER, family.destination(), address)
 }
 
 /// `tcp dport` or `udp dport`: it is for this port.
@@ -78,8 +125,8 @@ pub fn is_for_host() -> [Instruction; 2] {
 }
 
 /// `ip daddr !=`: it is for an address that begins otherwise.
-pub fn is_not_for(address: &[u8]) -> [Instruction; 2] {
-    let [load, _] = is_for(address);
+pub fn is_not_for(family: Family, address: &[u8]) -> [Instruction; 2] {
+    let [load, _] = is_for(family, address);
     [load, compare(NFT_CMP_NEQ, address)]
 }
 
@@ -126,13 +173,13 @@ pub fn drop_it() -> [Instruction; 1] {
 }
 
 /// `dnat to`: it goes to this address and port instead, which are put into two registers.
-pub fn redirect(address: Ipv4Addr, port: u16) -> [Instruction; 3] {
+pub fn redirect(address: IpAddr, port: u16) -> [Instruction; 3] {
     let put = |register, value: &[u8]| {
         Instruction("immediate", vec![(1, Number(register)), (2, Bytes(value.to_vec()))])
     };
-    let parts = [(1, NFT_NAT_DNAT), (2, AF_INET), (3, NFT_REG_1), (5, NFT_REG_2)];
+    let parts = [(1, NFT_NAT_DNAT), (2, Family::of(address).number()), (3, NFT_REG_1), (5, NFT_REG_2)];
     let nat = Instruction("nat", parts.map(|(number, value)| (number, Number(value))).into());
-    [put(NFT_REG_1, &address.octets()), put(NFT_REG_2, &port.to_be_bytes()), nat]
+    [put(NFT_REG_1, &links::bytes(address)), put(NFT_REG_2, &port.to_be_bytes()), nat]
 }
 
 impl Instruction {

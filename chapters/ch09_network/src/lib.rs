@@ -5,6 +5,7 @@
 pub mod netlink;
 pub mod links;
 pub mod addresses;
+pub mod ipv6;
 pub mod bridge;
 pub mod instructions;
 pub mod rules;

@@ -2,17 +2,18 @@
 //!
 //! Each function is a command of ip(8), which sends the kernel the same bytes.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use anyhow::{Context, Result};
 use log::debug;
 use nix::errno::Errno;
 use nix::libc::{
-    AF_INET, IFA_LOCAL, IFF_UP, IFLA_ADDRESS, IFLA_EXT_MASK, IFLA_IFALIAS, IFLA_IFNAME, IFLA_INFO_DATA,
-    IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, IFLA_NET_NS_FD, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL,
-    NLM_F_REPLACE, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN, RTA_DST, RTA_GATEWAY, RTA_OIF, RTM_DELLINK, RTM_GETADDR,
-    RTM_GETLINK, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, RTN_UNICAST, RTPROT_STATIC,
+    AF_INET, AF_INET6, AF_UNSPEC, IFA_ADDRESS, IFA_F_NODAD, IFA_LOCAL, IFF_UP, IFLA_ADDRESS, IFLA_EXT_MASK,
+    IFLA_IFALIAS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, IFLA_NET_NS_FD,
+    NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN, RTA_DST,
+    RTA_GATEWAY, RTA_OIF, RTM_DELLINK, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK,
+    RTM_NEWROUTE, RTN_UNICAST, RTPROT_STATIC,
 };
 
 use crate::netlink::{Netlink, Request, attribute};
@@ -166,15 +167,36 @@ pub fn bridges(kernel: &Netlink) -> Result<Vec<(String, Link, String)>> {
     Ok(bridges.collect())
 }
 
-/// `ip -4 address show`: of each address the number of its interface, and how many of its bits are the network's.
-pub fn addresses(kernel: &Netlink) -> Result<Vec<(u32, Ipv4Addr, u8)>> {
-    let fixed = [AF_INET as u8, 0, 0, 0, 0, 0, 0, 0]; // struct ifaddrmsg
+/// How requests call the kind of an address.
+fn family(address: IpAddr) -> u8 {
+    let family = if address.is_ipv4() { AF_INET } else { AF_INET6 };
+    family as u8
+}
+
+/// An address as it is in an attribute, and in packets.
+pub fn bytes(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(short) => short.octets().to_vec(),
+        IpAddr::V6(long) => long.octets().to_vec(),
+    }
+}
+
+/// The address of these bytes.
+pub fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let short = <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from);
+    short.or_else(|| <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from))
+}
+
+/// `ip address show`: of each address the number of its interface, and how many of its bits are the network's.
+pub fn addresses(kernel: &Netlink) -> Result<Vec<(u32, IpAddr, u8)>> {
+    let fixed = [AF_UNSPEC as u8, 0, 0, 0, 0, 0, 0, 0]; // struct ifaddrmsg
     let request = Request::new(RTM_GETADDR, NLM_F_DUMP, &fixed);
     let found = kernel.look_up_all(request).context("listing addresses")?;
     let addresses = found.iter().filter_map(|bytes| {
         let (begin, attributes) = bytes.split_at_checked(fixed.len())?;
-        let address: [u8; 4] = *attribute(attributes, IFA_LOCAL)?.first_chunk()?;
-        Some((u32::from_ne_bytes(*begin.last_chunk()?), address.into(), begin[1]))
+        // Of IPv6 the kernel says it by the other one's number.
+        let own = attribute(attributes, IFA_LOCAL).or_else(|| attribute(attributes, IFA_ADDRESS))?;
+        Some((u32::from_ne_bytes(*begin.last_chunk()?), address(own)?, begin[1]))
     });
     Ok(addresses.collect())
 }
@@ -196,39 +218,47 @@ pub fn set_up(kernel: &Netlink, name: &str) -> Result<()> {
     kernel.change(request).with_context(|| format!("setting the interface {name} up"))
 }
 
-/// `ip address replace ADDRESS/PREFIX dev LINK`
-pub fn set_address(kernel: &Netlink, link: &Link, address: Ipv4Addr, prefix: u8) -> Result<()> {
-    debug!("ip address replace {address}/{prefix}");
+/// `ip address replace ADDRESS/PREFIX dev LINK nodad`
+///
+/// By IPv6 a machine asks first whether somebody else has the address, and for a second or two it can't be used. Nobody
+/// has: there's one cable of a name.
+pub fn set_address(kernel: &Netlink, link: &Link, address: IpAddr, prefix: u8) -> Result<()> {
+    debug!("ip address replace {address}/{prefix} nodad");
     // struct ifaddrmsg
-    let fixed = [&[AF_INET as u8, prefix, 0, RT_SCOPE_UNIVERSE][..], &link.index.to_ne_bytes()].concat();
+    let how = [family(address), prefix, IFA_F_NODAD as u8, RT_SCOPE_UNIVERSE];
+    let fixed = [&how[..], &link.index.to_ne_bytes()].concat();
     let request =
-        Request::new(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &fixed).with(IFA_LOCAL, &address.octets());
+        Request::new(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &fixed).with(IFA_LOCAL, &bytes(address));
     kernel.change(request).with_context(|| format!("giving an interface the address {address}/{prefix}"))
 }
 
 /// `ip route add default via GATEWAY`
-pub fn add_default_route(kernel: &Netlink, gateway: Ipv4Addr) -> Result<()> {
+pub fn add_default_route(kernel: &Netlink, gateway: IpAddr) -> Result<()> {
     debug!("ip route add default via {gateway}");
     // struct rtmsg
-    let to_anywhere = [AF_INET as u8, 0, 0, 0];
+    let to_anywhere = [family(gateway), 0, 0, 0];
     let how = [RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0, 0, 0, 0];
     let request =
         Request::new(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &[to_anywhere.as_slice(), &how].concat())
-            .with(RTA_GATEWAY, &gateway.octets());
+            .with(RTA_GATEWAY, &bytes(gateway));
     kernel.change(request).with_context(|| format!("adding the default route, by {gateway}"))
 }
 
 /// `ip route show table all`: where each leads, how many of that address's bits count, and by which interface, if by any.
-pub fn routes(kernel: &Netlink) -> Result<Vec<(Ipv4Addr, u8, Option<u32>)>> {
-    let fixed = [AF_INET as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]; // struct rtmsg
+pub fn routes(kernel: &Netlink) -> Result<Vec<(IpAddr, u8, Option<u32>)>> {
+    let fixed = [AF_UNSPEC as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]; // struct rtmsg
     let found =
         kernel.look_up_all(Request::new(RTM_GETROUTE, NLM_F_DUMP, &fixed)).context("listing routes")?;
     let routes = found.iter().filter_map(|bytes| {
         let (begin, attributes) = bytes.split_at_checked(fixed.len())?;
-        let to: [u8; 4] =
-            attribute(attributes, RTA_DST).map_or(Some([0; 4]), |to| to.first_chunk().copied())?;
+        let anywhere = match i32::from(begin[0]) {
+            AF_INET => IpAddr::from([0; 4]),
+            AF_INET6 => IpAddr::from([0; 16]),
+            _ => return None,
+        };
+        let to = attribute(attributes, RTA_DST).map_or(Some(anywhere), address)?;
         let by = attribute(attributes, RTA_OIF).and_then(<[u8]>::first_chunk);
-        Some((to.into(), begin[1], by.map(|by| u32::from_ne_bytes(*by))))
+        Some((to, begin[1], by.map(|by| u32::from_ne_bytes(*by))))
     });
     Ok(routes.collect())
 }

@@ -42,7 +42,8 @@ pub fn publish(
     for (port, container) in doors_wanted {
         let door = proxy::open(port, container)?;
         let host = door.listener.address().context("looking which port it is")?;
-        redirections.extend(redirection(port, host.port()));
+        let place = place.into_iter();
+        redirections.extend(place.flat_map(|place| redirected(port, host.port(), place)));
         shown.push_str(&port.shown(host));
         doors.push(door);
     }
@@ -71,13 +72,14 @@ pub fn publish(
     Ok([table, Some(beside)].into_iter().flatten().collect()) // closed in this order
 }
 
-/// What comes from outside by IPv4. Nothing from there is for a loopback address.
-fn redirection(port: &Port, host: u16) -> Option<Redirection> {
-    let to = match port.ip {
-        Some(IpAddr::V6(_)) => return None,
-        Some(IpAddr::V4(ip)) if ip.is_loopback() => return None,
-        Some(IpAddr::V4(ip)) if !ip.is_unspecified() => Some(ip),
-        _ => None,
+/// What comes from outside, by IPv4 and by IPv6. Nothing from there is for a loopback address.
+fn redirected(port: &Port, host: u16, place: &Place) -> Vec<Redirection> {
+    let containers = [Some(place.address.into()), place.ipv6().map(IpAddr::from)];
+    let meant = |container: &IpAddr| {
+        port.ip.is_none_or(|ip| ip.is_ipv4() == container.is_ipv4() && !ip.is_loopback())
     };
-    Some(Redirection { to, host, inside: port.inside, protocol: port.protocol })
+    let to = port.ip.filter(|ip| !ip.is_unspecified());
+    let redirection =
+        |container| Redirection { to, host, container, inside: port.inside, protocol: port.protocol };
+    containers.into_iter().flatten().filter(meant).map(redirection).collect()
 }

@@ -1,13 +1,13 @@
 //! Rules for packets, as nft(8) makes them: a table has chains, and a chain has rules.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
 use log::{debug, warn};
 use nix::errno::Errno;
 use nix::libc::{
-    AF_INET, AF_UNSPEC, NF_INET_FORWARD, NF_INET_POST_ROUTING, NF_INET_PRE_ROUTING, NF_IP_PRI_FILTER,
+    AF_UNSPEC, NF_INET_FORWARD, NF_INET_POST_ROUTING, NF_INET_PRE_ROUTING, NF_IP_PRI_FILTER,
     NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC, NF_IP_PRI_RAW, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END,
     NFNL_SUBSYS_NFTABLES, NFT_MSG_DELTABLE, NFT_MSG_GETTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE,
     NFT_MSG_NEWTABLE, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL,
@@ -17,9 +17,10 @@ use nix::sys::socket::SockProtocol;
 use crate::bridge::Bridge;
 use crate::cable::Place;
 use crate::instructions::{
-    self, Instruction, comes_from, drop_it, in_by, is_for, is_for_host, is_for_port, is_not_for, masquerade,
-    not_in_by, not_out_by,
+    self, Family, Instruction, comes_from, drop_it, in_by, is_for, is_for_host, is_for_port, is_not_for,
+    masquerade, not_in_by, not_out_by,
 };
+use crate::links;
 use crate::netlink::{Netlink, Request};
 use crate::ports::Protocol;
 
@@ -37,10 +38,13 @@ const RULE_PROGRAM: u16 = 4;
 /// `NFT_TABLE_F_OWNER`: the table is the socket's that makes it.
 const OWNER: u32 = 2;
 
-/// A request about this table of rules for IPv4.
-fn about(kind: i32, flags: i32, table: &str) -> Request {
+/// A table: for which packets, and its name.
+type Table<'a> = (Family, &'a str);
+
+/// A request about this table.
+fn about(kind: i32, flags: i32, (family, name): Table<'_>) -> Request {
     let kind = (NFNL_SUBSYS_NFTABLES << 8) | kind;
-    Request::new(kind as u16, flags, &[AF_INET as u8, 0, 0, 0]).with_text(NAME, table)
+    Request::new(kind as u16, flags, &[family.number() as u8, 0, 0, 0]).with_text(NAME, name)
 }
 
 /// Begins or ends what is to be done as a whole.
@@ -59,7 +63,7 @@ struct Chain {
 }
 
 impl Chain {
-    fn requests(&self, table: &str) -> Vec<Request> {
+    fn requests(&self, table: Table<'_>) -> Vec<Request> {
         let begins = about(NFT_MSG_NEWCHAIN, NLM_F_CREATE, table)
             .with_text(CHAIN_NAME, self.name)
             .with_text(CHAIN_TYPE, self.kind)
@@ -77,16 +81,26 @@ impl Chain {
 }
 
 /// Makes a table with these chains: all of it, or nothing.
-fn make(kernel: &Netlink, name: &str, flags: u32, chains: &[Chain]) -> Result<(), Errno> {
+fn make(kernel: &Netlink, table: Table<'_>, flags: u32, chains: &[Chain]) -> Result<(), Errno> {
     let names: Vec<_> = chains.iter().map(|chain| chain.name).collect();
-    debug!("nft add table ip {name}, with the chains {}", names.join(", "));
-    let table =
-        about(NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL, name).with(TABLE_FLAGS, &flags.to_be_bytes());
-    let requests = [table].into_iter().chain(chains.iter().flat_map(|chain| chain.requests(name)));
+    let (family, name) = (table.0.name(), table.1);
+    debug!("nft add table {family} {name}, with the chains {}", names.join(", "));
+    let begins =
+        about(NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL, table).with(TABLE_FLAGS, &flags.to_be_bytes());
+    let requests = [begins].into_iter().chain(chains.iter().flat_map(|chain| chain.requests(table)));
     kernel.change_all(mark(NFNL_MSG_BATCH_BEGIN), requests.collect(), mark(NFNL_MSG_BATCH_END))
 }
 
-/// The rules of a whole network:
+/// The packets that a network has, and what the addresses in there begin with.
+pub fn networks(bridge: &Bridge) -> Vec<(Family, Vec<u8>)> {
+    let ipv6 = bridge.ipv6.map(|prefix| (Family::Ip6, prefix.bytes().to_vec()));
+    [Some((Family::Ip, bridge.subnet.bytes())), ipv6].into_iter().flatten().collect()
+}
+
+/// Where every machine talks to those on its cable, and all of them: by that, IPv6 finds hardware addresses.
+const ON_THE_CABLE: [[u8; 2]; 2] = [[0xfe, 0x80], [0xff, 0x02]];
+
+/// The rules of a whole network, for one kind of its packets:
 ///
 /// ```text
 /// table ip BRIDGE {
@@ -120,19 +134,22 @@ fn make(kernel: &Netlink, name: &str, flags: u32, chains: &[Chain]) -> Result<()
 ///         iifname BRIDGE oifname != BRIDGE drop
 /// ```
 ///
+/// By IPv6 it's the same with `ip6` for `ip`, and what is for a machine on the cable is let through.
+///
 /// Returns whether it wasn't there.
-pub fn of_network(bridge: &Bridge) -> Result<bool> {
-    let (name, network) = (bridge.name.as_str(), &*bridge.subnet.bytes());
+pub fn of_network(bridge: &Bridge, (family, network): (Family, &[u8])) -> Result<bool> {
+    let (name, ip) = (bridge.name.as_str(), family);
     let kernel = Netlink::open(SockProtocol::NetlinkNetFilter)?;
-    match kernel.look_up(about(NFT_MSG_GETTABLE, 0, name)) {
+    match kernel.look_up(about(NFT_MSG_GETTABLE, 0, (ip, name))) {
         Err(Errno::ENOENT) => {}
         found => return found.map(|_| false).with_context(|| format!("looking for the table {name}")),
     }
-    let masquerade = comes_from(network).into_iter().chain(not_out_by(name)).chain(masquerade());
+    let masquerade = comes_from(ip, network).into_iter().chain(not_out_by(name)).chain(masquerade());
     let elsewhere = || not_in_by(name).into_iter().chain(not_in_by("lo"));
-    let comes_in = elsewhere().chain(is_for(network)).chain(drop_it());
-    let lies = elsewhere().chain(comes_from(network)).chain(drop_it());
-    let leaves = in_by(name).into_iter().chain(is_not_for(network)).chain(drop_it());
+    let comes_in = elsewhere().chain(is_for(ip, network)).chain(drop_it());
+    let lies = elsewhere().chain(comes_from(ip, network)).chain(drop_it());
+    let near = ON_THE_CABLE.iter().filter(|_| ip == Family::Ip6).flat_map(|begins| is_not_for(ip, begins));
+    let leaves = in_by(name).into_iter().chain(is_not_for(ip, network)).chain(near).chain(drop_it());
     let out = Chain {
         name: "out",
         kind: "nat",
@@ -155,31 +172,40 @@ pub fn of_network(bridge: &Bridge) -> Result<bool> {
     } else {
         vec![out, shut]
     };
-    match make(&kernel, name, 0, &chains) {
+    match make(&kernel, (ip, name), 0, &chains) {
         Err(Errno::EEXIST) => Ok(false), // somebody else has done it meanwhile
         made => made.map(|()| true).with_context(|| format!("making the table {name} of nftables")),
     }
 }
 
-/// Takes a network's table away, if it's there.
+/// Takes a network's tables away, if they're there.
 pub fn remove(name: &str) -> Result<()> {
-    debug!("nft delete table ip {name}");
     let kernel = Netlink::open(SockProtocol::NetlinkNetFilter)?;
-    let request = vec![about(NFT_MSG_DELTABLE, 0, name)];
-    match kernel.change_all(mark(NFNL_MSG_BATCH_BEGIN), request, mark(NFNL_MSG_BATCH_END)) {
-        Err(Errno::ENOENT) => Ok(()),
-        removed => removed.with_context(|| format!("removing the table {name} of nftables")),
+    for family in [Family::Ip, Family::Ip6] {
+        debug!("nft delete table {} {name}", family.name());
+        let request = vec![about(NFT_MSG_DELTABLE, 0, (family, name))];
+        match kernel.change_all(mark(NFNL_MSG_BATCH_BEGIN), request, mark(NFNL_MSG_BATCH_END)) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            // A kernel without IPv6 has no such tables either.
+            Err(Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT) if family == Family::Ip6 => {}
+            Err(errno) => {
+                return Err(errno).with_context(|| format!("removing the table {name} of nftables"));
+            }
+        }
     }
+    Ok(())
 }
 
 /// A port of the host, by which the container's is meant.
 #[derive(Debug)]
 pub struct Redirection {
     /// The host's address. `None`: any.
-    pub to: Option<Ipv4Addr>,
+    pub to: Option<IpAddr>,
     /// The host's port.
     pub host: u16,
-    /// The container's.
+    /// The container's address.
+    pub container: IpAddr,
+    /// The container's port.
     pub inside: u16,
     /// Both ports'.
     pub protocol: Protocol,
@@ -198,36 +224,42 @@ pub struct Redirection {
 /// }
 /// ```
 ///
-/// The table is the socket's that this returns: nobody else can change it, and it goes when that is closed. `None` if
-/// there's nothing to redirect.
+/// There's one more for IPv6 where the container has such an address. The tables are the socket's that this returns:
+/// nobody else can change them, and they go when that is closed. `None` if there's nothing to redirect.
 pub fn redirect(id: &str, place: &Place, ports: &[Redirection]) -> Result<Option<OwnedFd>> {
     if ports.is_empty() {
         return Ok(None);
     }
     let (bridge, name) = (place.bridge.name.as_str(), format!("{}-{id}", place.bridge.name));
     let kernel = Netlink::open(SockProtocol::NetlinkNetFilter)?;
-    let into = Chain {
-        name: "in",
-        kind: "nat",
-        hook: NF_INET_PRE_ROUTING,
-        priority: NF_IP_PRI_NAT_DST,
-        rules: ports.iter().map(|port| redirection(bridge, place.address, port)).collect(),
-    };
-    match make(&kernel, &name, OWNER, &[into]) {
-        Err(Errno::EINVAL | Errno::EOPNOTSUPP) => {
-            warn!(
-                "no table with an owner before Linux 5.12: a client from outside is seen with the host's address"
-            );
-            Ok(None)
+    for family in [Family::Ip, Family::Ip6] {
+        let ports = ports.iter().filter(|port| Family::of(port.container) == family);
+        let into = Chain {
+            name: "in",
+            kind: "nat",
+            hook: NF_INET_PRE_ROUTING,
+            priority: NF_IP_PRI_NAT_DST,
+            rules: ports.map(|port| redirection(bridge, port)).collect(),
+        };
+        if into.rules.is_empty() {
+            continue;
         }
-        made => {
-            made.map(|()| Some(kernel.into())).with_context(|| format!("making the table {name} of nftables"))
+        match make(&kernel, (family, &name), OWNER, &[into]) {
+            Err(Errno::EINVAL | Errno::EOPNOTSUPP) => {
+                warn!(
+                    "no table with an owner before Linux 5.12: a client from outside is seen with the host's address"
+                );
+                return Ok(None);
+            }
+            made => made.with_context(|| format!("making the table {name} of nftables"))?,
         }
     }
+    Ok(Some(kernel.into()))
 }
 
-fn redirection(bridge: &str, container: Ipv4Addr, port: &Redirection) -> Vec<Instruction> {
-    let is_meant = port.to.map_or_else(is_for_host, |ip| is_for(&ip.octets()));
+fn redirection(bridge: &str, port: &Redirection) -> Vec<Instruction> {
+    let family = Family::of(port.container);
+    let is_meant = port.to.map_or_else(is_for_host, |ip| is_for(family, &links::bytes(ip)));
     let comes_in = not_in_by(bridge).into_iter().chain(is_meant).chain(is_for_port(port.protocol, port.host));
-    comes_in.chain(instructions::redirect(container, port.inside)).collect()
+    comes_in.chain(instructions::redirect(port.container, port.inside)).collect()
 }

@@ -1,6 +1,7 @@
 //! The way to the rest of the world: the host is a router, and its containers have its address. ip(7).
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use log::{debug, info};
@@ -11,11 +12,21 @@ use crate::rules;
 /// Whether the host hands on what is for others.
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
+/// The same of IPv6's packets.
+const FORWARD_IPV6: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
+
 /// Sees to it that a container hands on nothing. A new namespace does what the machine's does, and whoever is on two
 /// networks would be a way from one to the other. Call it in there.
 pub fn close_through() -> Result<()> {
     debug!("write({FORWARD:?}, \"0\")");
-    fs::write(FORWARD, "0").with_context(|| format!("writing 0 to the container's {FORWARD}"))
+    fs::write(FORWARD, "0").with_context(|| format!("writing 0 to the container's {FORWARD}"))?;
+    // Of IPv6 it's closed anyway, unless the machine has another setting for that.
+    if Path::new(FORWARD_IPV6).exists() && says(FORWARD_IPV6)? != "0" {
+        debug!("write({FORWARD_IPV6:?}, \"0\")");
+        fs::write(FORWARD_IPV6, "0")
+            .with_context(|| format!("writing 0 to the container's {FORWARD_IPV6}"))?;
+    }
+    Ok(())
 }
 
 /// Opens it, if it isn't open. It stays open when the container has ended.
@@ -23,17 +34,50 @@ pub fn open(bridge: &Bridge) -> Result<()> {
     let name = &bridge.name;
     // First the rules: without them packets would leave with an address that nobody outside has heard of, and come in
     // from everywhere.
-    if rules::of_network(bridge)? {
-        info!("made the table {name} of nftables, which stays: nft delete table ip {name} takes it away");
+    for (family, network) in rules::networks(bridge) {
+        if rules::of_network(bridge, (family, &network))? {
+            let table = format!("{} {name}", family.name());
+            info!("made the table {name} of nftables, which stays: nft delete table {table} takes it away");
+        }
     }
     if bridge.is_internal {
         return Ok(());
     }
-    let before = fs::read_to_string(FORWARD).with_context(|| format!("reading {FORWARD}"))?;
-    if before.trim() == "0" {
-        debug!("write({FORWARD:?}, \"1\")");
-        fs::write(FORWARD, "1").with_context(|| format!("writing 1 to {FORWARD}"))?;
-        info!("set {FORWARD} to 1, which stays");
+    if says(FORWARD)? == "0" {
+        change(FORWARD, "1")?;
     }
+    if bridge.ipv6.is_some() && says(FORWARD_IPV6)? == "0" {
+        listen_on()?; // before the kernel forgets what routers have told it
+        change(FORWARD_IPV6, "1")?;
+    }
+    Ok(())
+}
+
+/// A machine that hands on packets of IPv6 is a router, and a router doesn't listen to others: it would lose its own way
+/// out, where a router told it that one. So whoever listens is to do so all the same, and so is each interface to come.
+fn listen_on() -> Result<()> {
+    const ALL: &str = "/proc/sys/net/ipv6/conf";
+    for interface in fs::read_dir(ALL).with_context(|| format!("reading {ALL}"))? {
+        let file = interface.with_context(|| format!("reading {ALL}"))?.path().join("accept_ra");
+        // An interface may just have been taken away.
+        if file.exists() && says(&file)? == "1" {
+            change(&file, "2")?;
+        }
+    }
+    Ok(())
+}
+
+/// What such a file says.
+fn says(file: impl AsRef<Path>) -> Result<String> {
+    let (file, shown) = (file.as_ref(), file.as_ref().display());
+    Ok(fs::read_to_string(file).with_context(|| format!("reading {shown}"))?.trim().to_string())
+}
+
+/// Sets what the kernel does.
+fn change(file: impl AsRef<Path>, to: &str) -> Result<()> {
+    let (file, shown) = (file.as_ref(), file.as_ref().display());
+    debug!("write({file:?}, \"{to}\")");
+    fs::write(file, to).with_context(|| format!("writing {to} to {shown}"))?;
+    info!("set {shown} to {to}, which stays");
     Ok(())
 }

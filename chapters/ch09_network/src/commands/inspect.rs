@@ -1,5 +1,7 @@
 //! `inspect`: all that is known of a container or an image, and of a container its network, too.
 
+use std::net::IpAddr;
+
 use anyhow::Result;
 use ch07_lifecycle::process1::Process1;
 use ch07_lifecycle::record::Record;
@@ -7,6 +9,7 @@ use ch08_images::commands::inspect;
 pub use ch08_images::commands::inspect::Args;
 use serde_json::{Map, Value, json};
 
+use crate::ipv6::PREFIX;
 use crate::links;
 use crate::neighbours::{self, Around};
 use crate::options::NetworkOptions;
@@ -24,7 +27,10 @@ fn with_network(record: &Record, mut known: Value) -> Result<Value> {
     let endpoints = options.as_ref().map(NetworkOptions::endpoints).unwrap_or_default();
     let runs = options.is_some() && Process1::of(record)?.is_some();
     let around = if runs { neighbours::around(record.id())? } else { Vec::new() };
-    let nothing = json!({"IPAddress": "", "IPPrefixLen": 0, "Gateway": "", "MacAddress": ""});
+    let nothing = json!({
+        "IPAddress": "", "IPPrefixLen": 0, "Gateway": "", "MacAddress": "",
+        "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "IPv6Gateway": "",
+    });
     let (mut networks, mut first) = (Map::new(), None);
     for endpoint in endpoints.iter().filter(|endpoint| endpoint.network.other().is_none()) {
         let name = endpoint.network.name();
@@ -48,11 +54,16 @@ fn with_network(record: &Record, mut known: Value) -> Result<Value> {
 /// What there is to say of a container's end of a cable.
 fn end(around: &Around) -> Value {
     let bridge = &around.bridge;
+    let gateway = |ip: IpAddr| if bridge.is_internal { String::new() } else { ip.to_string() };
+    let ipv6 = |ip| bridge.ipv6.map(|prefix| prefix.address(ip));
     json!({
         "IPAddress": around.own.address,
         "IPPrefixLen": bridge.subnet.prefix,
-        "Gateway": if bridge.is_internal { String::new() } else { bridge.subnet.gateway.to_string() },
+        "Gateway": gateway(bridge.subnet.gateway.into()),
         "MacAddress": links::shown(around.own.mac),
+        "GlobalIPv6Address": ipv6(around.own.address).map_or(String::new(), |ip| ip.to_string()),
+        "GlobalIPv6PrefixLen": bridge.ipv6.map_or(0, |_| PREFIX),
+        "IPv6Gateway": ipv6(bridge.subnet.gateway).map_or(String::new(), |ip| gateway(ip.into())),
     })
 }
 

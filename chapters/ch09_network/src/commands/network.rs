@@ -2,10 +2,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::net::Ipv4Addr;
+use std::str::FromStr;
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use ch07_lifecycle::common::Common;
 use ch07_lifecycle::{output, several, table};
 use clap::Subcommand;
@@ -13,8 +14,9 @@ use nix::sys::socket::SockProtocol::NetlinkRoute;
 use serde_json::{Value, json};
 
 use crate::addresses::Subnet;
-use crate::bridge::{self, Bridge};
+use crate::bridge::{self, Bridge, Wanted};
 use crate::commands::connect::{self, Connect, Disconnect};
+use crate::ipv6::{PREFIX, Prefix};
 use crate::links;
 use crate::neighbours::{self, Neighbour};
 use crate::netlink::Netlink;
@@ -62,18 +64,36 @@ enum What {
 
 #[derive(Debug, clap::Args)]
 struct Create {
-    /// Its addresses, 256 or 65536 of them [default: some that are free]
-    #[arg(long, value_name = "IP/24|IP/16")]
-    subnet: Option<Subnet>,
+    /// Its addresses, 256 or 65536 of them, or those of IPv6; once for each [default: some that are free]
+    #[arg(long, value_name = "IP/24|IP/16|IP/64")]
+    subnet: Vec<Addresses>,
     /// The host's own address there [default: the first one]
     #[arg(long, value_name = "IP", requires = "subnet")]
     gateway: Option<Ipv4Addr>,
+    /// Give it IPv6 addresses, too
+    #[arg(long)]
+    ipv6: bool,
     /// Let nothing out of there
     #[arg(long)]
     internal: bool,
     /// A name that no other network has
     #[arg(value_parser = network::new_name)]
     name: String,
+}
+
+/// What `--subnet` says.
+#[derive(Debug, Clone, Copy)]
+enum Addresses {
+    Ipv4(Subnet),
+    Ipv6(Prefix),
+}
+
+impl FromStr for Addresses {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Addresses, String> {
+        if text.contains(':') { text.parse().map(Addresses::Ipv6) } else { text.parse().map(Addresses::Ipv4) }
+    }
 }
 
 /// All that `network` does, in order.
@@ -105,7 +125,17 @@ pub fn network(args: &Args) -> Result<u8> {
 }
 
 fn make(host: &Netlink, create: &Create) -> Result<u8> {
-    let subnet = match (create.subnet, create.gateway) {
+    let (mut subnet, mut ipv6) = (None, None);
+    for one in &create.subnet {
+        let is_second = match one {
+            Addresses::Ipv4(one) => subnet.replace(*one).is_some(),
+            Addresses::Ipv6(one) => ipv6.replace(*one).is_some(),
+        };
+        ensure!(!is_second, "--subnet: a network has one of IPv4 and one of IPv6");
+    }
+    ensure!(create.ipv6 || ipv6.is_none(), "--subnet: without --ipv6 the network has no IPv6 addresses");
+    let ipv6 = if create.ipv6 { Some(ipv6.map_or_else(Prefix::random, Ok)?) } else { None };
+    let subnet = match (subnet, create.gateway) {
         (Some(subnet), Some(gateway)) => {
             ensure!(
                 subnet.can_be_given(gateway),
@@ -113,12 +143,14 @@ fn make(host: &Netlink, create: &Create) -> Result<u8> {
             );
             Some(Subnet { gateway, ..subnet })
         }
-        (subnet, _) => subnet,
+        (None, Some(_)) => bail!("--gateway: without an IPv4 --subnet it's the first address of one"),
+        (subnet, None) => subnet,
     };
     let _alone = network::hold_alone()?;
     let is_there = bridge::find(host, &create.name)?.is_some();
     ensure!(!is_there, "network with name {} already exists", create.name);
-    let made = bridge::create(host, &create.name, subnet, create.internal)?;
+    let wanted = Wanted { network: &create.name, subnet, ipv6, is_internal: create.internal };
+    let made = bridge::create(host, &wanted)?;
     output::print_line(&made.network)?;
     Ok(0)
 }
@@ -140,13 +172,8 @@ fn list(host: &Netlink, quiet: bool) -> Result<u8> {
     for bridge in all {
         let containers = neighbours::all(&bridge)?.len();
         let leads = if bridge.is_internal { "nowhere" } else { "out" };
-        rows.push([
-            bridge.network,
-            bridge.name,
-            bridge.subnet.to_string(),
-            leads.to_string(),
-            containers.to_string(),
-        ]);
+        let subnets = subnets(&bridge).join(", ");
+        rows.push([bridge.network, bridge.name, subnets, leads.to_string(), containers.to_string()]);
     }
     output::print(table::text(["NETWORK", "BRIDGE", "SUBNET", "LEADS", "CONTAINERS"], &rows).as_bytes())?;
     Ok(0)
@@ -164,18 +191,34 @@ fn inspect(host: &Netlink, networks: &[OsString]) -> Result<u8> {
     Ok(status)
 }
 
+/// As they're written: that of IPv4, and that of IPv6 if there is one.
+fn subnets(bridge: &Bridge) -> Vec<String> {
+    let ipv6 = bridge.ipv6.map(|prefix| prefix.to_string());
+    [Some(bridge.subnet.to_string()), ipv6].into_iter().flatten().collect()
+}
+
 fn shown(bridge: &Bridge, containers: &[Neighbour]) -> Value {
     let of_one = |one: &Neighbour| {
         let address = format!("{}/{}", one.address, bridge.subnet.prefix);
-        json!({"Name": one.name, "IPv4Address": address, "MacAddress": links::shown(one.mac)})
+        let mut known = json!({
+            "Name": one.name, "IPv4Address": address, "MacAddress": links::shown(one.mac),
+        });
+        if let Some(ipv6) = bridge.ipv6 {
+            known["IPv6Address"] = json!(format!("{}/{PREFIX}", ipv6.address(one.address)));
+        }
+        known
     };
     let containers: serde_json::Map<_, _> =
         containers.iter().map(|one| (one.id.clone(), of_one(one))).collect();
+    let pairs = subnets(bridge).into_iter().zip(bridge.gateways());
+    let config: Vec<_> =
+        pairs.map(|(subnet, gateway)| json!({"Subnet": subnet, "Gateway": gateway})).collect();
     json!({
         "Name": bridge.network,
         "Driver": "bridge",
+        "EnableIPv6": bridge.ipv6.is_some(),
         "Internal": bridge.is_internal,
-        "IPAM": {"Config": [{"Subnet": bridge.subnet.to_string(), "Gateway": bridge.subnet.gateway}]},
+        "IPAM": {"Config": config},
         "Containers": containers,
         "Options": {"com.docker.network.bridge.name": bridge.name},
     })

@@ -23,6 +23,7 @@ mod connected;
 mod disconnected;
 mod racing;
 mod shared;
+mod ipv6;
 pub(crate) mod world;
 
 use std::io::{Read, Write};
@@ -62,6 +63,7 @@ pub(crate) const CHECKS: &[&[Check]] = &[
     disconnected::CHECKS,
     racing::CHECKS,
     shared::CHECKS,
+    ipv6::CHECKS,
 ];
 
 /// The network's beginning: of an address, its first three numbers.

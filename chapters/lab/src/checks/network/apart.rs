@@ -62,7 +62,7 @@ pub(crate) const CHECKS: &[Check] = &[
 ];
 
 /// Whether somebody at this address, `ADDRESS:PORT`, takes a connection from there. If not, it takes as long as this.
-fn reaches(from: Process, address: &str) -> Result<bool> {
+pub(super) fn reaches(from: Process, address: &str) -> Result<bool> {
     const ENOUGH: Duration = Duration::from_secs(1);
     let there = address.parse()?;
     inside(from, || Ok(TcpStream::connect_timeout(&there, ENOUGH).is_ok()))

@@ -1,7 +1,7 @@
 //! Questions and answers as DNS carries them, byte by byte: RFC 1035.
 
 use std::io::Read;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -142,6 +142,7 @@ impl<'a> Reading<'a> {
         let end = self.at + length;
         let data = match (kind, length) {
             (A, 4) => <[u8; 4]>::try_from(self.take(4)?).map(Ipv4Addr::from)?.to_string(),
+            (AAAA, 16) => <[u8; 16]>::try_from(self.take(16)?).map(Ipv6Addr::from)?.to_string(),
             (PTR, _) => self.name()?,
             _ => format!("{:?}", self.take(length)?),
         };
