@@ -139,7 +139,7 @@ chapters! {
         name: "9",
         title: "Chapter 9: a network",
         package: "ch09_network",
-        pages: &["ch09-network", "ch09-cables", "ch09-ports", "ch09-names", "ch09-networks", "ch09-connect"],
+        pages: &["ch09-network", "ch09-cables", "ch09-ports", "ch09-names", "ch09-networks", "ch09-connect", "ch09-ipv6"],
         builds_on: Some(Chapter::Images),
         is_typed: false,
     }
