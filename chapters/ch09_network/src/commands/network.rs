@@ -59,7 +59,11 @@ enum What {
     /// Disconnect a container from a network
     Disconnect(Disconnect),
     /// Take all networks away that no container is on, but for the one that is always there
-    Prune,
+    Prune {
+        /// Do not ask
+        #[arg(short, long)]
+        force: bool,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -120,7 +124,7 @@ pub fn network(args: &Args) -> Result<u8> {
         }
         What::Connect(args) => connect::connect(&host, args, &state),
         What::Disconnect(args) => connect::disconnect(&host, args, &state),
-        What::Prune => prune(&host),
+        What::Prune { .. } => prune(&host),
     }
 }
 

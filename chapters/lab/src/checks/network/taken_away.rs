@@ -135,7 +135,7 @@ fn prune(lab: &Lab) -> Result<()> {
     see::same(&outcome.line, "the names on stdout:", vec!["one", "three"], names)?;
     only_networks(lab, &["bridge", "two"])?;
     end_in(&one, "172.30.2.", 24)?;
-    lab.says("network", ["prune"], "")?;
+    lab.says("network", ["prune", "-f"], "")?; // as scripts that were written for Docker say it
     only_networks(lab, &["bridge", "two"])
 }
 
