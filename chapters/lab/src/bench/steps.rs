@@ -103,7 +103,7 @@ fn step_of(call: &str, before: usize, parent: bool) -> usize {
         CGROUP
     } else if starts(&["clone", "pipe2", "unshare(CLONE_NEWNS|"]) {
         CLONE
-    } else if has(&["\"overlay\"", "containers", "/upper", "/merged", "floor-state"]) {
+    } else if has(&["\"overlay\"", "containers", "/upper", "/merged"]) {
         LAYERS
     } else if starts(&["pivot_root", "umount2", "chdir"]) || has(&["MS_PRIVATE", "MS_BIND"]) {
         PIVOT
