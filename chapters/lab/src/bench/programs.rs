@@ -63,7 +63,7 @@ impl Programs {
         let ways: [&[&str]; 2] =
             [&["--target", &musl, "--config", &musl_flags], &["--target", &gnu, "--config", &gnu_flags]];
         eprintln!("Building (the first time takes minutes)");
-        for way in ways {
+        for (way, helps) in ways.into_iter().zip([Some(what_helps(&musl)), None]) {
             match cargo_build(&[way, all.as_slice()].concat()) {
                 Ok(chapters) => {
                     let last = Chapter::LAST_TYPED.package();
@@ -71,13 +71,25 @@ impl Programs {
                     let how = format!("cargo build --release {}", way.join(" "));
                     return Ok(Programs { chapters, dynamic, how });
                 }
-                Err(error) => eprintln!("Building with --target {}: {error:#}", way[1]),
+                Err(error) => {
+                    eprintln!("Building with --target {}: {error:#}", way[1]);
+                    helps.into_iter().for_each(|helps| eprintln!("{helps}"));
+                }
             }
         }
-        eprintln!("No static programs, so dynamic ones are measured. (What helps: rustup target add {musl})");
+        eprintln!("No static programs, so dynamic ones are measured.");
         let chapters = cargo_build(&all)?;
         Ok(Programs { chapters, dynamic: None, how: "cargo build --release".to_string() })
     }
+}
+
+/// What to do where the musl build fails. glibc's static programs start more slowly, above all on a virtual machine, and so
+/// the numbers would be worse for no fault of the chapters.
+fn what_helps(musl: &str) -> String {
+    format!(
+        "(What helps: rustup target add {musl}, and the package musl-tools, for the C and assembler in the crate ring, which \
+         chapter 8 needs. With glibc, which comes next, each program takes longer to start.)"
+    )
 }
 
 /// `cargo build --release` in the repository, as the caller; returns the programs by name.
