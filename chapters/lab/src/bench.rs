@@ -1,13 +1,14 @@
 //! `cargo lab bench`: how fast a container starts and ends, and where the time goes.
 //!
 //! Read in this order: `place` is where it happens, `contender` who takes part, `measure` takes the times,
-//! `statistics` sums them up, `page` tells them; `kept`, `steps`, `scale`, `images` and `cost` ask further questions.
+//! `statistics` sums them up, `page` tells them; `kept`, `steps`, `scale`, `images`, `network` and `cost` ask further questions.
 
 mod contender;
 mod cost;
 mod images;
 mod kept;
 mod measure;
+mod network;
 mod page;
 mod place;
 mod plot;
@@ -28,7 +29,7 @@ use programs::Programs;
 
 use crate::chapter::{Chapter, repository};
 use crate::grader::caller;
-use crate::machine::network;
+use crate::machine;
 use crate::machine::process::require_root;
 use crate::see::tell;
 
@@ -47,6 +48,9 @@ pub(crate) struct Arguments {
     /// Images of chapter 8: a large one from a registry, and one of many layers
     #[arg(long)]
     images: bool,
+    /// Chapter 9's network: what it adds to a start, and how much goes through it (needs iperf3)
+    #[arg(long)]
+    network: bool,
     /// What building from nothing takes
     #[arg(long)]
     build: bool,
@@ -76,7 +80,7 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<ExitCode> {
         None => Programs::build()?,
     };
     measure::catch_interrupts()?;
-    network::alone()?; // chapter 9's containers make a bridge and rules, which would stay on the machine
+    machine::network::alone()?; // chapter 9's containers make a bridge and rules, which would stay on the machine
     let place = Place::make()?;
     let programs = programs.copied(&place)?;
     let with_image = |chapter: &Chapter| chapter.includes(Chapter::PivotRoot) && *chapter != Chapter::Aufs;
@@ -98,7 +102,7 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<ExitCode> {
     report.kept = kept::all(&place, &programs, runs, &mut report.missing)?;
     if arguments.steps || arguments.page {
         eprintln!("Tracing");
-        report.network = steps::network_namespace(runs.min(50))?;
+        report.namespace = steps::network_namespace(runs.min(50))?;
         let traced = report.contenders.iter().filter(|one| {
             one.name.starts_with("floor") || one.chapter.is_some_and(|chapter| one.name == chapter.package())
         });
@@ -112,6 +116,10 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.images || arguments.page {
         eprintln!("Fetching images");
         report.images = Some(images::all(&place, &programs, runs, &mut report.missing)?);
+    }
+    if arguments.network || arguments.page {
+        eprintln!("Sending");
+        report.network = Some(network::all(&place, &programs, runs, &mut report.missing)?);
     }
     let output = arguments.output.clone().unwrap_or_else(|| repository().join("target/bench"));
     report.cost = if arguments.build {

@@ -24,7 +24,7 @@ fn three_runs_of_everything_that_is_here() {
     let output = tempfile::tempdir().unwrap();
     let mut bench = Command::new(lab);
     bench
-        .args(["bench", "--images", "--runs", "3", "--programs"])
+        .args(["bench", "--images", "--network", "--runs", "3", "--programs"])
         .arg(programs)
         .arg("--output")
         .arg(output.path());
@@ -61,6 +61,13 @@ fn three_runs_of_everything_that_is_here() {
             let is_there = images[0]["beside"].as_str().unwrap().contains(other);
             assert_ne!(is_there, text.contains(&format!("not measured: {other}")), "{other}: {text}");
         }
+    }
+    if programs.join(Chapter::Network.package()).is_file() {
+        let network = results["network"].as_array().unwrap();
+        let has_iperf = !text.contains("not measured: iperf3: not found in PATH");
+        assert_eq!(network.len(), if has_iperf { 4 } else { 1 }, "{json}");
+        let is_there = network[0]["beside"].as_str().unwrap().starts_with("podman ");
+        assert_ne!(is_there, text.contains("not measured: podman's bridge: "), "{text}");
     }
     let plot = fs::read_to_string(output.path().join("start.svg")).unwrap();
     assert!(plot.contains(last) && plot.trim_end().ends_with("</svg>"), "{plot}");

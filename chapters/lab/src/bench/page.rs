@@ -10,6 +10,7 @@ use crate::bench::contender::{Contender, FLOOR};
 use crate::bench::cost::Cost;
 use crate::bench::images;
 use crate::bench::kept::{self, Pair};
+use crate::bench::network;
 use crate::bench::plot::{self, Bar};
 use crate::bench::scale::{Figure, said};
 use crate::bench::statistics::Summary;
@@ -28,10 +29,12 @@ pub(crate) struct Report {
     pub(crate) kept: Vec<Pair>,
     pub(crate) steps: Option<Vec<(String, [f64; 8])>>,
     /// How long a network namespace takes to make.
-    pub(crate) network: f64,
+    pub(crate) namespace: f64,
     pub(crate) scale: Option<Vec<Figure>>,
     /// Chapter 8's images.
     pub(crate) images: Option<Vec<Figure>>,
+    /// Chapter 9's network.
+    pub(crate) network: Option<Vec<Figure>>,
     pub(crate) cost: Option<Cost>,
 }
 
@@ -142,10 +145,12 @@ impl Report {
                     let _ = write!(text, "{time:12.2}");
                 });
             }
-            let _ = writeln!(text, "\nA new network namespace alone: {:.2} ms", self.network);
+            let _ = writeln!(text, "\nA new network namespace alone: {:.2} ms", self.namespace);
         }
         self.scale.iter().flatten().for_each(|figure| text.push_str(&figure.text("floor")));
-        self.images.iter().flatten().for_each(|figure| text.push_str(&figure.text("beside")));
+        for figure in self.images.iter().chain(&self.network).flatten() {
+            text.push_str(&figure.text("beside"));
+        }
         if let Some(cost) = &self.cost {
             let _ = writeln!(text, "\n{}", cost_line(cost));
         }
@@ -173,6 +178,7 @@ impl Report {
         });
         let scale = self.scale.iter().flatten().map(|figure| figure.json("floor"));
         let images = self.images.iter().flatten().map(|figure| figure.json("beside"));
+        let network = self.network.iter().flatten().map(|figure| figure.json("beside"));
         let cost = self.cost.as_ref().map(|cost| {
             json!({
                 "crates_last": cost.crates_of_last, "crates_all": cost.crates_of_all,
@@ -184,8 +190,8 @@ impl Report {
         json!({
             "machine": machine, "start": times.collect::<Vec<_>>(), "missing": self.missing,
             "targets": targets.collect::<Vec<_>>(), "kept": kept::json(&self.kept), "steps": steps.collect::<Vec<_>>(),
-            "network_namespace_ms": self.network, "scale": scale.collect::<Vec<_>>(),
-            "images": images.collect::<Vec<_>>(), "build": cost,
+            "network_namespace_ms": self.namespace, "scale": scale.collect::<Vec<_>>(),
+            "images": images.collect::<Vec<_>>(), "network": network.collect::<Vec<_>>(), "build": cost,
         })
     }
 
@@ -301,13 +307,14 @@ impl Report {
         self.page_of_steps(&mut page);
         self.page_of_scale(&mut page);
         page.push_str(&images::page(self.images.as_deref().unwrap_or_default()));
+        page.push_str(&network::page(self.network.as_deref().unwrap_or_default()));
         if let Some(cost) = &self.cost {
             let _ = writeln!(page, "\n## Building\n\n{}", cost_line(cost));
         }
         page.push_str(
             "\n## Do it yourself\n\n`cargo lab bench` measures your machine in a few minutes; `cargo lab bench --runs 10` in \
-             seconds.\nWith `--steps`, `--scale`, `--images` and `--build` it does more, and with `--programs DIR` it measures other \
-             programs than the repository's own.\nYou'll find the numbers in `target/bench/`, as JSON and as drawings.\n",
+             seconds.\nWith `--steps`, `--scale`, `--images`, `--network` and `--build` it does more, and with `--programs DIR` it \
+             measures other programs than the repository's own.\nYou'll find the numbers in `target/bench/`, as JSON and as drawings.\n",
         );
         page
     }
@@ -353,7 +360,7 @@ impl Report {
             "\nThe longest single call is clone(2), and most of that is the network namespace: making one and nothing else takes \
              {:.2} ms here, without strace.\n`end` is what the kernel does between the command's exit and the moment when the \
              parent hears about it, and the end of the parent itself.",
-            self.network
+            self.namespace
         );
     }
 
