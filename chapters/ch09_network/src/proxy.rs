@@ -4,7 +4,7 @@
 //! host. What comes from outside is led on by a rule, and gets here only where that can't be. To listen is also to have
 //! the port: nobody else gets it, and it's free when the process has gone.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, BufReader, ErrorKind};
 use std::net::{
     IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket,
 };
@@ -149,6 +149,10 @@ fn welcome(listener: &TcpListener, inside: SocketAddr) {
     }
 }
 
+/// How much is carried at a time: each time costs two system calls. The library's own choice is an eighth of it, and half
+/// as fast.
+const BYTES_AT_ONCE: usize = 64 * 1024;
+
 /// Carries bytes both ways until both sides have said all. A client whose server can't be reached sees its connection
 /// close.
 fn carry(client: &TcpStream, inside: SocketAddr) {
@@ -158,7 +162,8 @@ fn carry(client: &TcpStream, inside: SocketAddr) {
         let _ = setsockopt(side, sockopt::KeepAlive, &true);
         let _ = setsockopt(side, sockopt::TcpKeepIdle, &60);
     }
-    let one_way = |mut from: &TcpStream, mut to: &TcpStream| {
+    let one_way = |from: &TcpStream, mut to: &TcpStream| {
+        let mut from = BufReader::with_capacity(BYTES_AT_ONCE, from);
         let _ = io::copy(&mut from, &mut to); // either side may go at any time
         let _ = to.shutdown(Shutdown::Write);
     };
