@@ -83,6 +83,8 @@ def say(question):
     if defect == "case-matters" and question[12:] != question[12:].lower(): return nobody
     if defect == "no-reverse" and kind == b"\0\x0c": return nobody
     if defect == "six-unknown" and kind == b"\0\x1c": return nobody
+    if defect == "ipv6-nameless" and kind == b"\0\x1c": return question[:2] + b"\x81\x80\0\1" + bytes(6) + question[12:]
+    if defect == "ipv6-no-reverse" and b"\3ip6" in question: return nobody
     if defect == "forwards-nothing" and b"example" in question: return nobody
     if defect == "names-of-first" and b"there" in question: return nobody
     if defect == "searches" and b"example" not in question: forward(question[:-5] + b"\7example" + question[-5:])
@@ -108,7 +110,7 @@ while True:
 # Runs it with that one in between: `heard_by NAME [HOOK]`.
 heard_by() {
     [[ " ${words[*]} " == *" -d "* ]] || exec "$right" "${words[@]}"
-    [[ " ${words[*]} " != *" --network "* || $1 == knows-all || $1 == names-of-first ]] || exec "$right" "${words[@]}"
+    [[ " ${words[*]} " != *" --network "* || $1 == knows-all || $1 == names-of-first || $1 == ipv6-* ]] || exec "$right" "${words[@]}"
     # shellcheck disable=SC2016 # the inner shell's
     in_container 'nft "add table ip between; add chain ip between c { type nat hook '"${2:-output}"' priority -100; };
         add rule ip between c ip saddr != 127.0.0.99 udp dport 53 redirect to :5353"
@@ -726,6 +728,136 @@ print(json.dumps(all))'
         }
         [ -z "$said" ] || printf '%s\n' "$said"
         exit 0
+        ;;
+    ipv6-nothing/network)
+        [[ " $* " == *" --ipv6 "* ]] || exec "$right" "$@"
+        words=()
+        while [ $# -gt 0 ]; do
+            case $1=$2 in
+                --ipv6=*) shift && continue ;;
+                --subnet=*:*) shift 2 && continue ;;
+            esac
+            words+=("$1") && shift
+        done
+        exec "$right" "${words[@]}"
+        ;;
+    ipv6-tentative/run)
+        # As without nodad: the kernel asks first whether somebody else has it.
+        # shellcheck disable=SC2016 # the inner shell's
+        [[ " $* " != *" -d "* ]] || in_container 'own=$(ip -6 -o address show dev eth0 scope global | sed "s/.*inet6 //; s/ .*//")
+            [ -z "$own" ] || { ip address delete "$own" dev eth0; ip address add "$own" dev eth0; }'
+        ;;
+    ipv6-same-prefix/network)
+        if [[ "$2 $3" == "create --ipv6" && $# == 4 ]]; then
+            "$right" network create "$4" || exit
+            read -r bridge address <<<"$(ip -4 -o address show | sed -n 's/^[0-9]*: \(byhand[0-9]*\) *inet \([0-9.]*\).*/\1 \2/p' | tail -n 1)"
+            # shellcheck disable=SC2046,SC2086 # four numbers
+            ip address add "fd00:1:2:3::$(IFS=. && printf '%x%02x:%x%02x' $address)/64" dev "$bridge" nodad
+            exit 0
+        fi
+        ;;
+    ipv6-everywhere/network)
+        [[ ${*:2} != "create four" ]] || exec "$right" network create --ipv6 four
+        ;;
+    ipv6-by-default/run)
+        [[ $* != *"--network bridge"* ]] || in_container 'ip address add fd00:1:2:3::5/64 dev eth0 nodad'
+        ;;
+    ipv6-any-length/network)
+        # As one that leaves the length unread.
+        exec "$right" "${@/#fd00::\/48/fd00::\/64}"
+        ;;
+    ipv6-unasked/network)
+        [[ " $* " == *" --ipv6 "* || $* != *"--subnet fd"* ]] || exec "$right" network create --ipv6 "${@:3}"
+        ;;
+    ipv6-last-counts/network)
+        [[ $* != *"--subnet fd"*"--subnet fd"* ]] || exec "$right" network create --ipv6 "${@:6}"
+        ;;
+    ipv6-overlaps/network)
+        # As one that looks for ways to IPv4 addresses only.
+        if [[ $* == *"--ipv6 --subnet 10.9.8.0/24"* ]]; then
+            "$right" "$@" 2>/dev/null || printf '%s\n' "${@: -1}"
+            exit 0
+        fi
+        ;;
+    ipv6-nameless/run | ipv6-no-reverse/run) [[ $* != *"--network six"* ]] || heard_by "$defect" ;;
+    ipv6-no-hosts/run)
+        if [[ $* == *"--network six"*" -d "* ]]; then
+            id=$("$right" "$@") || exit
+            "$right" exec "$id" sed -i '/^fd/d' /etc/hosts
+            printf '%s\n' "$id"
+            exit 0
+        fi
+        ;;
+    ipv6-no-way/run) [[ " $* " != *" -d "* ]] || in_container 'ip -6 route delete default 2>/dev/null' ;;
+    ipv6-not-masqueraded/run)
+        "$right" "$@"
+        status=$?
+        for table in $(nft list tables ip6 | sed -n 's/^table ip6 \(byhand[0-9]*\)$/\1/p'); do
+            nft flush chain ip6 "$table" out 2>/dev/null # an internal network has none
+        done
+        exit "$status"
+        ;;
+    ipv6-forwards-always/run)
+        "$right" "$@"
+        status=$?
+        echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
+        exit "$status"
+        ;;
+    ipv6-deaf/run | ipv6-deaf-later/run | ipv6-all-listen/run)
+        "$right" "$@"
+        status=$?
+        for file in /proc/sys/net/ipv6/conf/*/accept_ra; do
+            case $defect$file in
+                */byhand*) ;; # a cable may go meanwhile
+                ipv6-deaf/* | ipv6-deaf-later*/default/*) grep -qx 2 "$file" && echo 1 >"$file" ;;
+                ipv6-all-listen*) echo 2 >"$file" ;;
+            esac
+        done
+        exit "$status"
+        ;;
+    ipv6-listens-again/run)
+        # As one that does it at each start, and not when it begins to forward.
+        for file in /proc/sys/net/ipv6/conf/*/accept_ra; do
+            [[ $file == */byhand* ]] || grep -qx 0 "$file" || echo 2 >"$file"
+        done
+        ;;
+    ipv6-open/run | ipv6-open-outside/run)
+        "$right" "$@"
+        status=$?
+        if nft list chain ip6 byhand1 out >/dev/null 2>&1; then
+            nft flush chain ip6 byhand1 shut
+            [ "$defect" = ipv6-open ] || nft 'add rule ip6 byhand1 shut iifname byhand2 ip6 daddr fd00:9:8:7::/64 drop'
+        fi
+        exit "$status"
+        ;;
+    ipv6-proxied/run)
+        # Another rule decides first, and leads to the host itself.
+        [[ $* != *8080:80* ]] || nft 'add table ip6 early; add chain ip6 early in { type nat hook prerouting priority -110; };
+            add rule ip6 early in tcp dport 8080 redirect to :8080'
+        ;;
+    ipv6-port-stays/rm)
+        nft list table ip6 byhand1 >/dev/null 2>&1 && nft add table ip6 "byhand1-x$$"
+        ;;
+    ipv6-internal-open/run | ipv6-internal-host/run)
+        "$right" "$@"
+        status=$?
+        if nft list chain ip6 byhand1 stop >/dev/null 2>&1; then
+            nft flush chain ip6 byhand1 shut
+            [ "$defect" = ipv6-internal-host ] || nft 'flush chain ip6 byhand1 stop;
+                add chain ip6 byhand1 out { type nat hook postrouting priority srcnat; };
+                add rule ip6 byhand1 out oifname != byhand1 masquerade'
+        fi
+        exit "$status"
+        ;;
+    ipv6-rules-stay/network)
+        rules=$(nft list table ip6 byhand1 2>/dev/null)
+        "$right" "$@" || exit
+        [[ $2 != rm || -z $rules ]] || nft "$rules"
+        exit 0
+        ;;
+    ipv6-inspect-forgets/inspect | ipv6-unlisted/network)
+        "$right" "$@" | sed 's/"\(Global\)\?IPv6Address": "fd[^"]*"/"\1IPv6Address": ""/'
+        exit "${PIPESTATUS[0]}"
         ;;
 esac
 exec "$right" "$@"
