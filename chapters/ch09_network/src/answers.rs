@@ -199,7 +199,11 @@ fn nobody() -> Known {
 fn meant(name: &str, bridge: &Bridge) -> Option<Ipv4Addr> {
     let name = name.to_ascii_lowercase();
     let ipv4 = reversed(&name).filter(|ip| bridge.subnet.has(*ip));
-    ipv4.or_else(|| bridge.ipv6?.ipv4(ipv6::reversed(&name)?))
+    ipv4.or_else(|| {
+        let (prefix, made) = (bridge.ipv6?, ipv6::reversed(&name)?);
+        // One that isn't made of any is nobody's, as 0.0.0.0 is, and no business of others either.
+        prefix.has(made).then(|| prefix.ipv4(made).unwrap_or(Ipv4Addr::UNSPECIFIED))
+    })
 }
 
 /// `4.0.30.172.in-addr.arpa` is 172.30.0.4.

@@ -149,8 +149,9 @@ fn add(host: &Netlink, name: &str, subnet: Subnet) -> Result<bool> {
 /// Gives it what it needs. The name that people know comes late: with it, it's there for everybody.
 fn complete(host: &Netlink, link: &Link, bridge: Bridge) -> Result<Bridge> {
     ignore_routers(&bridge.name)?; // before it's up
-    if bridge.is_internal && bridge.ipv6.is_none() {
-        close_ipv6(&bridge.name)?;
+    match bridge.ipv6 {
+        None => close_ipv6(&bridge.name)?,
+        Some(_) => open_ipv6(&bridge.name)?,
     }
     links::set_address(host, link, bridge.subnet.gateway.into(), bridge.subnet.prefix)?;
     links::set_up(host, &bridge.name)?;
@@ -182,8 +183,9 @@ fn is_ours(link: &Link, subnet: Subnet) -> bool {
     link.kind == "bridge" && link.mac == mac(subnet.gateway)
 }
 
-/// Whether the host has another way to the addresses that share so many bits with this one than its own interface: ours would hide it, and with it somebody's
-/// machines. A way that is wide, as that of a VPN to half of the private addresses, loses only a few of them.
+/// Whether the host has another way to the addresses that share so many bits with this one than by its own interface:
+/// ours would hide it, and with it somebody's machines. A way that is wide, as that of a VPN to half of the private
+/// addresses, loses only a few of them.
 fn is_taken(host: &Netlink, some: IpAddr, bits: u8, own: Option<u32>) -> Result<bool> {
     const WIDE: u8 = 16;
     let leads_there = |to: IpAddr, prefix: u8| {
@@ -209,6 +211,21 @@ pub fn ignore_routers(interface: &str) -> Result<()> {
     if said.trim() != "0" {
         debug!("write({file:?}, \"0\")");
         fs::write(&file, "0").with_context(|| format!("writing 0 to {file}"))?;
+    }
+    Ok(())
+}
+
+/// Has an interface use IPv6 even where the machine's new interfaces don't, and at once: else the kernel asks for a
+/// second or two whether somebody has its address on the cable, and asks for nobody's hardware address meanwhile. Nor
+/// does it forget the addresses when somebody sets the interface down: the network's are written down nowhere else.
+pub fn open_ipv6(interface: &str) -> Result<()> {
+    for (what, to) in [("accept_dad", "0"), ("keep_addr_on_down", "1"), ("disable_ipv6", "0")] {
+        let file = format!("/proc/sys/net/ipv6/conf/{interface}/{what}");
+        debug!("write({file:?}, {to:?})");
+        match fs::write(&file, to) {
+            Err(error) if error.kind() == ErrorKind::NotFound => bail!("the kernel has no IPv6"),
+            wrote => wrote.with_context(|| format!("writing {to} to {file}"))?,
+        }
     }
     Ok(())
 }

@@ -213,6 +213,9 @@ impl Inside {
         let link = links::look(&self.kernel, end)?.with_context(|| format!("there is no {end}"))?;
         links::set_address(&self.kernel, &link, place.address.into(), place.bridge.subnet.prefix)?;
         within(&self.namespace, || bridge::ignore_routers(end))?; // a neighbour may say that he's one
+        if place.bridge.ipv6.is_some() {
+            within(&self.namespace, || bridge::open_ipv6(end))?;
+        }
         links::set_up(&self.kernel, end)?;
         if let Some(ipv6) = place.ipv6() {
             links::set_address(&self.kernel, &link, ipv6.into(), PREFIX)?;

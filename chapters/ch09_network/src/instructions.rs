@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use nix::libc::{
-    AF_INET, AF_INET6, IFNAMSIZ, IPPROTO_TCP, IPPROTO_UDP, NF_DROP, NFT_CMP_EQ, NFT_CMP_NEQ,
+    AF_INET, AF_INET6, IFNAMSIZ, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP, NF_DROP, NFT_CMP_EQ, NFT_CMP_NEQ,
     NFT_META_IIFNAME, NFT_META_L4PROTO, NFT_META_OIFNAME, NFT_NAT_DNAT, NFT_PAYLOAD_NETWORK_HEADER,
     NFT_PAYLOAD_TRANSPORT_HEADER, NFT_REG_1, NFT_REG_2, NFT_REG_VERDICT, RTN_LOCAL,
 };
@@ -102,6 +102,12 @@ pub fn comes_from(family: Family, address: &[u8]) -> [Instruction; 2] {
     header(NFT_PAYLOAD_NETWORK_HEADER, family.source(), address)
 }
 
+/// `ip saddr !=`: it comes from an address that begins otherwise.
+pub fn comes_not_from(family: Family, address: &[u8]) -> [Instruction; 2] {
+    let [load, _] = comes_from(family, address);
+    [load, compare(NFT_CMP_NEQ, address)]
+}
+
 /// `ip daddr`: it is for an address that begins so.
 pub fn is_for(family: Family, address: &[u8]) -> [Instruction; 2] {
     header(NFT_PAYLOAD_NETWORK_HEADER, family.destination(), address)
@@ -115,6 +121,11 @@ pub fn is_for_port(protocol: Protocol, port: u16) -> [Instruction; 4] {
     };
     let [load, is_it] = header(NFT_PAYLOAD_TRANSPORT_HEADER, DESTINATION_PORT, &port.to_be_bytes());
     [meta(NFT_META_L4PROTO), compare(NFT_CMP_EQ, &[protocol as u8]), load, is_it]
+}
+
+/// `meta l4proto != ipv6-icmp`: it's not one of those by which machines on a cable find each other.
+pub fn is_no_icmpv6() -> [Instruction; 2] {
+    [meta(NFT_META_L4PROTO), compare(NFT_CMP_NEQ, &[IPPROTO_ICMPV6 as u8])]
 }
 
 /// `fib daddr type local`: it is for one of the host's own addresses.

@@ -48,6 +48,11 @@ impl Prefix {
         )
     }
 
+    /// Whether an address is one of these.
+    pub fn has(&self, made: Ipv6Addr) -> bool {
+        made.octets().starts_with(&self.0)
+    }
+
     /// The IPv4 address of which this one is made. `None` if it can't be one's here.
     pub fn ipv4(&self, made: Ipv6Addr) -> Option<Ipv4Addr> {
         let [.., a, b, c, d] = made.octets();
@@ -81,7 +86,7 @@ impl FromStr for Prefix {
 /// `4.0.0.0.` and 28 more such digits before `ip6.arpa` is an address that ends with 4.
 pub fn reversed(name: &str) -> Option<Ipv6Addr> {
     let digits: Vec<_> = name.strip_suffix(".ip6.arpa")?.split('.').rev().collect();
-    let is_whole = digits.len() == 32 && digits.iter().all(|digit| digit.len() == 1);
+    let is_whole = digits.len() == 32 && digits.iter().all(|digit| digit.len() == 1 && *digit != "+");
     let number = u128::from_str_radix(&digits.concat(), 16).ok().filter(|_| is_whole)?;
     Some(Ipv6Addr::from_bits(number))
 }

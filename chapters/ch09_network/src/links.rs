@@ -225,7 +225,8 @@ pub fn set_up(kernel: &Netlink, name: &str) -> Result<()> {
 pub fn set_address(kernel: &Netlink, link: &Link, address: IpAddr, prefix: u8) -> Result<()> {
     debug!("ip address replace {address}/{prefix} nodad");
     // struct ifaddrmsg
-    let how = [family(address), prefix, IFA_F_NODAD as u8, RT_SCOPE_UNIVERSE];
+    let flags = if address.is_ipv6() { IFA_F_NODAD as u8 } else { 0 };
+    let how = [family(address), prefix, flags, RT_SCOPE_UNIVERSE];
     let fixed = [&how[..], &link.index.to_ne_bytes()].concat();
     let request =
         Request::new(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &fixed).with(IFA_LOCAL, &bytes(address));

@@ -17,8 +17,8 @@ use nix::sys::socket::SockProtocol;
 use crate::bridge::Bridge;
 use crate::cable::Place;
 use crate::instructions::{
-    self, Family, Instruction, comes_from, drop_it, in_by, is_for, is_for_host, is_for_port, is_not_for,
-    masquerade, not_in_by, not_out_by,
+    self, Family, Instruction, comes_from, comes_not_from, drop_it, in_by, is_for, is_for_host, is_for_port,
+    is_no_icmpv6, is_not_for, masquerade, not_in_by, not_out_by,
 };
 use crate::links;
 use crate::netlink::{Netlink, Request};
@@ -166,6 +166,11 @@ pub fn of_network(bridge: &Bridge, (family, network): (Family, &[u8])) -> Result
     };
     let chains = if bridge.is_internal {
         shut.rules.push(leaves.collect());
+        // Nothing redirects what comes from such an address, so a published port of somebody else's would be reached.
+        if ip == Family::Ip6 {
+            let by_near = in_by(name).into_iter().chain(comes_from(ip, &ON_THE_CABLE[0]));
+            shut.rules.push(by_near.chain(is_for_host()).chain(is_no_icmpv6()).chain(drop_it()).collect());
+        }
         let rule = in_by(name).into_iter().chain(not_out_by(name)).chain(drop_it());
         let (kind, hook, priority) = ("filter", NF_INET_FORWARD, NF_IP_PRI_FILTER);
         vec![shut, Chain { name: "stop", kind, hook, priority, rules: vec![rule.collect()] }]
@@ -260,6 +265,13 @@ pub fn redirect(id: &str, place: &Place, ports: &[Redirection]) -> Result<Option
 fn redirection(bridge: &str, port: &Redirection) -> Vec<Instruction> {
     let family = Family::of(port.container);
     let is_meant = port.to.map_or_else(is_for_host, |ip| is_for(family, &links::bytes(ip)));
-    let comes_in = not_in_by(bridge).into_iter().chain(is_meant).chain(is_for_port(port.protocol, port.host));
+    // Who says only what he's called on the cable can't be led on: the kernel hands on no such packet (ip6_forward). The
+    // process is there for him.
+    let near = (family == Family::Ip6).then(|| comes_not_from(family, &ON_THE_CABLE[0]));
+    let comes_in = not_in_by(bridge)
+        .into_iter()
+        .chain(near.into_iter().flatten())
+        .chain(is_meant)
+        .chain(is_for_port(port.protocol, port.host));
     comes_in.chain(instructions::redirect(port.container, port.inside)).collect()
 }

@@ -58,10 +58,11 @@ pub fn open(bridge: &Bridge) -> Result<()> {
 fn listen_on() -> Result<()> {
     const ALL: &str = "/proc/sys/net/ipv6/conf";
     for interface in fs::read_dir(ALL).with_context(|| format!("reading {ALL}"))? {
-        let file = interface.with_context(|| format!("reading {ALL}"))?.path().join("accept_ra");
-        // An interface may just have been taken away.
-        if file.exists() && says(&file)? == "1" {
-            change(&file, "2")?;
+        let interface = interface.with_context(|| format!("reading {ALL}"))?.path();
+        let said = |what: &str| fs::read_to_string(interface.join(what)).unwrap_or_default(); // it may just have gone
+        // One that's a router's already doesn't listen at 1.
+        if said("accept_ra").trim() == "1" && said("forwarding").trim() == "0" {
+            change(interface.join("accept_ra"), "2")?;
         }
     }
     Ok(())

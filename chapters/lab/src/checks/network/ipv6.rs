@@ -1,20 +1,21 @@
 //! Networks with IPv6: `network create --ipv6`.
 
 use std::fs;
-use std::net::{Ipv6Addr, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use nix::net::if_::if_nametoindex;
 use serde_json::{Value, json};
 
 use super::apart::reaches;
-use super::asker::Asker;
+use super::asker::{Asker, inside};
 use super::dns::{AAAA, NOERROR, NXDOMAIN, PTR};
 use super::names::named;
 use super::networks::{make, only_networks};
 use super::ports::{answers, needs_ipv6};
 use super::world::{far_away, nft};
-use super::{answer, arrange, asked, end_in, ip, server};
+use super::{answer, arrange, asked, end_in, ip, seen, server};
 use crate::chapter::Chapter::Network;
 use crate::checks::check::Check;
 use crate::see::{self, SOON, wait_for};
@@ -69,6 +70,12 @@ pub(crate) const CHECKS: &[Check] = &[
         Network,
         "A client from outside comes to a published port by IPv6, and the server sees the client's own address; rm -f leaves no rule.",
         ports,
+    ),
+    Check::new(
+        "ipv6-four",
+        Network,
+        "Where the host forwards IPv6, nothing gets out of a network without IPv6, whatever address a container gives itself.",
+        four,
     ),
     Check::new(
         "ipv6-internal",
@@ -222,7 +229,10 @@ fn names(lab: &Lab) -> Result<()> {
         asker.finds(name, &[&short])?;
     }
     asker.hears(&reversed(&address)?, PTR, NOERROR, &["web"])?;
-    asker.hears(&reversed("fd00:9:8:7::77")?, PTR, NXDOMAIN, &[])?;
+    // They're nobody's, and no business of others either.
+    for address in ["fd00:9:8:7::77", "fd00:9:8:7:1::a09:807", "fd00:9:8:7::a09:8fe"] {
+        asker.hears(&reversed(address)?, PTR, NXDOMAIN, &[])?;
+    }
     let outcome = lab.call("exec", [web.id(), "cat", "/etc/hosts"]).finish()?;
     let hosts = outcome.succeeds()?.output();
     let words = |line: &str| line.split_whitespace().map(str::to_string).collect::<Vec<_>>();
@@ -323,10 +333,19 @@ fn ports(lab: &Lab) -> Result<()> {
     answers(&one, "[::1]:8080", "hello\n")?;
     let ask = |ready: &dyn Fn()| {
         give("eth0", FAR_AWAY)?;
+        give("eth0", "fe80::98")?;
         ready();
-        asked(&format!("[{UPLINK}]:8080"))
+        // By the address that the host has on the cable only, too.
+        let on_cable = format!("[fe80::99%{}]:8080", if_nametoindex("eth0")?);
+        let by_cable = asked(&on_cable).with_context(|| format!("asking {on_cable} from outside"))?;
+        let answer = asked(&format!("[{UPLINK}]:8080"))?;
+        Ok(if answer.ends_with("hello\n") { by_cable } else { answer })
     };
-    let ((), answer) = far_away(ask, || give("uplink", UPLINK))?;
+    let here = || {
+        give("uplink", UPLINK)?;
+        give("uplink", "fe80::99")
+    };
+    let ((), answer) = far_away(ask, here)?;
     if !answer.ends_with("hello\n") {
         return Err(one.differs("\"hello\\n\" for somebody outside", answer));
     }
@@ -341,6 +360,72 @@ fn ports(lab: &Lab) -> Result<()> {
         Some(()) => Ok(()),
         None => see::same("rm -f", "all rules", before, after()?),
     }
+}
+
+/// The bytes of a hardware address.
+fn parse_mac(text: &str) -> Result<[u8; 6]> {
+    let bytes: Vec<u8> =
+        text.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect::<Result<_, _>>()?;
+    bytes.try_into().map_err(|_| anyhow!("{text:?} is no hardware address"))
+}
+
+/// Hears what comes to somebody far away, until it's the end. Returns it.
+fn hears(ready: &dyn Fn()) -> Result<Vec<String>> {
+    give("eth0", FAR_AWAY)?;
+    let socket = UdpSocket::bind((FAR_AWAY, 77)).context("listening far away")?;
+    socket.set_read_timeout(Some(SOON))?;
+    ready();
+    let (mut bytes, mut heard) = ([0; 100], Vec::new());
+    loop {
+        let (length, from) = socket.recv_from(&mut bytes).context("waiting far away for the end")?;
+        match &bytes[..length] {
+            b"the end" => return Ok(heard),
+            text => heard.push(format!("{:?} from {}", String::from_utf8_lossy(text), from.ip())),
+        }
+    }
+}
+
+fn four(lab: &Lab) -> Result<()> {
+    needs_ipv6()?;
+    make(lab, &[], "four")?;
+    make(lab, SIX, "six")?;
+    lab.run(["true"]).with(["--network", "six"]).finish()?.succeeds()?; // from now on the host forwards
+    let mut liars = Vec::new();
+    for (network, bridge) in [("four", "byhand1"), ("bridge", "byhand0")] {
+        let one = lab.kept(["sleep", "1000"]).with(["--network", network]).detach()?;
+        let inside = Some(one.process()?);
+        ip(inside, &["address", "add", "fd00:77::5/64", "dev", "eth0", "nodad"])?;
+        // The host's address on the cable belongs to the bridge's hardware address, whether it's there or not.
+        let mac = seen(bridge)?["address"].as_str().unwrap_or_default().to_string();
+        let [a, b, c, d, e, f] = parse_mac(&mac)?;
+        let host = format!(
+            "fe80::{:x}:{:x}:{:x}:{:x}",
+            u16::from_be_bytes([a ^ 2, b]),
+            u16::from_be_bytes([c, 0xff]),
+            u16::from_be_bytes([0xfe, d]),
+            u16::from_be_bytes([e, f])
+        );
+        ip(inside, &["neigh", "replace", &host, "lladdr", &mac, "dev", "eth0"])?;
+        ip(inside, &["-6", "route", "add", "default", "via", &host, "dev", "eth0"])?;
+        liars.push(one);
+    }
+    let here = || {
+        give("uplink", UPLINK)?;
+        for one in &liars {
+            inside(one.process()?, || {
+                let socket =
+                    UdpSocket::bind("[fd00:77::5]:0").context("opening a socket in the container")?;
+                for _ in 0..3 {
+                    let _ = socket.send_to(b"out of here", (FAR_AWAY, 77)); // it may be told that nobody's there
+                }
+                Ok(())
+            })?;
+        }
+        let own = UdpSocket::bind((UPLINK, 0)).context("opening a socket on the host")?;
+        own.send_to(b"the end", (FAR_AWAY, 77)).context("sending from the host").map(drop)
+    };
+    let ((), heard) = far_away(hears, here)?;
+    see::same(liars[0].line(), "what somebody outside hears by IPv6:", Vec::<String>::new(), heard)
 }
 
 fn internal(lab: &Lab) -> Result<()> {
