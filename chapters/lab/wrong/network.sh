@@ -745,7 +745,8 @@ print(json.dumps(all))'
         # As without nodad: the kernel asks first whether somebody else has it.
         # shellcheck disable=SC2016 # the inner shell's
         [[ " $* " != *" -d "* ]] || in_container 'own=$(ip -6 -o address show dev eth0 scope global | sed "s/.*inet6 //; s/ .*//")
-            [ -z "$own" ] || { ip address delete "$own" dev eth0; ip address add "$own" dev eth0; }'
+            [ -z "$own" ] || { ip address delete "$own" dev eth0; echo 1 >/proc/sys/net/ipv6/conf/eth0/accept_dad
+                ip address add "$own" dev eth0; }'
         ;;
     ipv6-same-prefix/network)
         if [[ "$2 $3" == "create --ipv6" && $# == 4 ]]; then
@@ -837,6 +838,14 @@ print(json.dumps(all))'
         ;;
     ipv6-port-stays/rm)
         nft list table ip6 byhand1 >/dev/null 2>&1 && nft add table ip6 "byhand1-x$$"
+        ;;
+    ipv6-four-open/run)
+        "$right" "$@"
+        status=$?
+        for file in /proc/sys/net/ipv6/conf/byhand[0-9]/disable_ipv6; do
+            [ ! -e "$file" ] || echo 0 >"$file"
+        done
+        exit "$status"
         ;;
     ipv6-internal-open/run | ipv6-internal-host/run)
         "$right" "$@"
