@@ -744,7 +744,7 @@ print(json.dumps(all))'
     ipv6-tentative/run)
         # As without nodad: the kernel asks first whether somebody else has it.
         # shellcheck disable=SC2016 # the inner shell's
-        [[ " $* " != *" -d "* ]] || in_container 'own=$(ip -6 -o address show dev eth0 scope global | sed "s/.*inet6 //; s/ .*//")
+        [[ " $* " != *" -d "* ]] || in_container 'own=$(ip -6 -o address show dev eth0 scope global 2>/dev/null | sed "s/.*inet6 //; s/ .*//")
             [ -z "$own" ] || { ip address delete "$own" dev eth0; echo 1 >/proc/sys/net/ipv6/conf/eth0/accept_dad
                 ip address add "$own" dev eth0; }'
         ;;
@@ -761,7 +761,7 @@ print(json.dumps(all))'
         [[ ${*:2} != "create four" ]] || exec "$right" network create --ipv6 four
         ;;
     ipv6-by-default/run)
-        [[ $* != *"--network bridge"* ]] || in_container 'ip address add fd00:1:2:3::5/64 dev eth0 nodad'
+        [[ $* != *"--network bridge"*" -d "* ]] || in_container 'ip address add fd00:1:2:3::5/64 dev eth0 nodad'
         ;;
     ipv6-any-length/network)
         # As one that leaves the length unread.
@@ -867,6 +867,25 @@ print(json.dumps(all))'
     ipv6-inspect-forgets/inspect | ipv6-unlisted/network)
         "$right" "$@" | sed 's/"\(Global\)\?IPv6Address": "fd[^"]*"/"\1IPv6Address": ""/'
         exit "${PIPESTATUS[0]}"
+        ;;
+    ipv6-internal-through/run)
+        "$right" "$@"
+        status=$?
+        if nft list chain ip6 byhand1 stop >/dev/null 2>&1; then
+            nft 'flush chain ip6 byhand1 shut; flush chain ip6 byhand1 stop;
+                add chain ip6 byhand1 in { type filter hook input priority 0; };
+                add rule ip6 byhand1 in iifname byhand1 tcp dport 80 drop'
+        fi
+        exit "$status"
+        ;;
+    ipv6-believes-all/run)
+        "$right" "$@"
+        status=$?
+        for table in $(nft list tables ip6 | sed -n 's/^table ip6 \(byhand[0-9]*\)$/\1/p'); do
+            rule=$(nft -a list chain ip6 "$table" shut | sed -n 's/.* ip6 saddr .* drop # handle //p')
+            nft delete rule ip6 "$table" shut handle "$rule" 2>/dev/null
+        done
+        exit "$status"
         ;;
 esac
 exec "$right" "$@"

@@ -94,6 +94,9 @@ const PREFIX: &str = "fd00:9:8:7:";
 const FAR_AWAY: &str = "fd00:99::1";
 const UPLINK: &str = "fd00:99::2";
 
+/// An address in the network of most checks, which nobody has.
+const LIAR: &str = "fd00:9:8:7::77";
+
 const FORWARD: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
 
 /// Gives an interface of ours an address that can be used at once.
@@ -128,7 +131,11 @@ fn address_of(one: &Kept<'_>, begins: &str) -> Result<String> {
 /// Fails unless a server's port 80 is reached, or isn't.
 fn must_reach(from: &Kept<'_>, address: &str, expected: bool) -> Result<()> {
     let did = format!("{}; then, in there: nc -w 1 {address} 80", from.line());
-    see::same(did, "to reach somebody:", expected, reaches(from.process()?, &format!("[{address}]:80"))?)
+    let reaches = || reaches(from.process()?, &format!("[{address}]:80"));
+    // An interface of the check's own has just been made, perhaps, and for a second or two its first address is tentative.
+    let reached =
+        if expected { wait_for(SOON, || Ok(reaches()?.then_some(())))?.is_some() } else { reaches()? };
+    see::same(did, "to reach somebody:", expected, reached)
 }
 
 /// What `network inspect` tells of the only network that's asked for.
@@ -265,10 +272,7 @@ fn out(lab: &Lab) -> Result<()> {
     let one = lab.kept(["sleep", "1000"]).with(["--network", "six"]).detach()?;
     let here = || {
         give("uplink", UPLINK)?;
-        // The host's own end of that cable has just been made, and for a second or two its first address is tentative.
-        let there = format!("[{FAR_AWAY}]:80");
-        wait_for(SOON, || Ok(reaches(one.process()?, &there)?.then_some(())))?;
-        Ok(())
+        must_reach(&one, FAR_AWAY, true)
     };
     let ((), seen) = far_away(answer_one, here)?;
     see::same(one.line(), "who has asked, as seen from there:", Some(UPLINK.to_string()), seen)?;
@@ -309,15 +313,26 @@ fn shut(lab: &Lab) -> Result<()> {
     must_reach(&beside, &address, true)?;
     must_reach(&next, &address, false)?;
     let _road = TcpListener::bind("[::]:7000").context("listening")?;
+    let hears = UdpSocket::bind("[::]:7000").context("listening")?;
+    hears.set_read_timeout(Some(SOON))?;
     let ask = |ready: &dyn Fn()| {
         give("eth0", FAR_AWAY)?;
         ready();
         asked_road()?;
         arrange(&["-6", "route", "add", "fd00:9:8:7::/64", "via", UPLINK])?;
-        Ok(answer(&format!("[{address}]:80")).unwrap_or_default())
+        let text = answer(&format!("[{address}]:80")).unwrap_or_default();
+        // Whoever says that he's in there isn't believed; and then somebody says who he is.
+        arrange(&["address", "add", LIAR, "dev", "lo", "nodad"])?;
+        for own in [LIAR, FAR_AWAY] {
+            let socket = UdpSocket::bind((own, 0)).context("making a socket")?;
+            socket.send_to(b"hello", (UPLINK, 7000)).context("saying something to the host")?;
+        }
+        Ok(text)
     };
     let ((), text) = far_away(ask, || give("uplink", UPLINK))?;
-    see::same(web.line(), "what somebody gets who knows the way:", String::new(), text)
+    see::same(web.line(), "what somebody gets who knows the way:", String::new(), text)?;
+    let (_, first) = hears.recv_from(&mut [0; 10]).context("nobody was heard")?;
+    see::same(web.line(), "whom the host hears from outside:", FAR_AWAY, &first.ip().to_string())
 }
 
 /// Fails unless the host's port 7000, at which the check listens, can be reached from there.
@@ -447,6 +462,11 @@ fn internal(lab: &Lab) -> Result<()> {
     let _hears = TcpListener::bind("[::]:80").context("listening on the host")?;
     let here = || {
         give("uplink", UPLINK)?;
+        // The host finds out where that is, from an address that it can use at once. For somebody else's packet it would
+        // ask from its link-local one, and that isn't ready.
+        UdpSocket::bind((UPLINK, 0))
+            .and_then(|socket| socket.send_to(b"", (FAR_AWAY, 9)))
+            .context("asking")?;
         must_reach(&one, FAR_AWAY, false)?;
         must_reach(&one, UPLINK, false)?;
         // Else nothing would ever have got there.
@@ -454,8 +474,9 @@ fn internal(lab: &Lab) -> Result<()> {
         TcpStream::connect_timeout(&there, SOON).context("reaching somebody outside from the host").map(drop)
     };
     let there = |ready: &dyn Fn()| {
-        arrange(&["link", "set", "eth0", "up"])?;
-        arrange(&["-6", "route", "add", "fd00:9:8:7::/64", "dev", "eth0"])?; // whoever it is, an answer finds its way
+        // Whoever it is, an answer finds its way.
+        arrange(&["-6", "route", "add", UPLINK, "dev", "eth0"])?;
+        arrange(&["-6", "route", "add", "fd00:9:8:7::/64", "via", UPLINK])?;
         answer_one(ready)
     };
     let ((), seen) = far_away(there, here)?;
