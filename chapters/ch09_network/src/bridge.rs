@@ -203,16 +203,12 @@ fn is_taken(host: &Netlink, some: IpAddr, bits: u8, own: Option<u32>) -> Result<
 
 /// By IPv6 whoever is on a network may say that he's its router, and the host would send its packets to a container.
 pub fn ignore_routers(interface: &str) -> Result<()> {
-    let file = format!("/proc/sys/net/ipv6/conf/{interface}/accept_ra");
-    let said = match fs::read_to_string(&file) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()), // there's no IPv6
-        said => said.with_context(|| format!("reading {file}"))?,
-    };
-    if said.trim() != "0" {
-        debug!("write({file:?}, \"0\")");
-        fs::write(&file, "0").with_context(|| format!("writing 0 to {file}"))?;
-    }
-    Ok(())
+    set_ipv6(interface, "accept_ra", "0").map(drop)
+}
+
+/// By IPv6 an interface has an address even if nobody gives it one, and a network without IPv6 has no rules for it.
+fn close_ipv6(bridge: &str) -> Result<()> {
+    set_ipv6(bridge, "disable_ipv6", "1").map(drop)
 }
 
 /// Has an interface use IPv6 even where the machine's new interfaces don't, and at once: else the kernel asks for a
@@ -220,24 +216,23 @@ pub fn ignore_routers(interface: &str) -> Result<()> {
 /// does it forget the addresses when somebody sets the interface down: the network's are written down nowhere else.
 pub fn open_ipv6(interface: &str) -> Result<()> {
     for (what, to) in [("accept_dad", "0"), ("keep_addr_on_down", "1"), ("disable_ipv6", "0")] {
-        let file = format!("/proc/sys/net/ipv6/conf/{interface}/{what}");
-        debug!("write({file:?}, {to:?})");
-        match fs::write(&file, to) {
-            Err(error) if error.kind() == ErrorKind::NotFound => bail!("the kernel has no IPv6"),
-            wrote => wrote.with_context(|| format!("writing {to} to {file}"))?,
-        }
+        ensure!(set_ipv6(interface, what, to)?, "the kernel has no IPv6");
     }
     Ok(())
 }
 
-/// By IPv6 an interface has an address even if nobody gives it one, and a network without IPv6 has no rules for it.
-fn close_ipv6(bridge: &str) -> Result<()> {
-    let file = format!("/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6");
-    debug!("write({file:?}, \"1\")");
-    match fs::write(&file, "1") {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()), // there's no IPv6
-        wrote => wrote.with_context(|| format!("writing 1 to {file}")),
+/// Sets what the kernel does with IPv6 at an interface, unless it does so. Returns whether there is any IPv6.
+fn set_ipv6(interface: &str, what: &str, to: &str) -> Result<bool> {
+    let file = format!("/proc/sys/net/ipv6/conf/{interface}/{what}");
+    let said = match fs::read_to_string(&file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        said => said.with_context(|| format!("reading {file}"))?,
+    };
+    if said.trim() != to {
+        debug!("write({file:?}, {to:?})");
+        fs::write(&file, to).with_context(|| format!("writing {to} to {file}"))?;
     }
+    Ok(true)
 }
 
 /// All networks that are there, in the order in which they were made.
