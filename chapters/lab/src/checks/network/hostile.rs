@@ -47,9 +47,16 @@ fn hostile(lab: &Lab) -> Result<()> {
     let (place, asker) = (one.process()?, Asker::of(&one)?);
     asker.finds("one", &[&own])?;
     let socket = inside(place, || udp_to(RESOLVER, Duration::from_secs(1)))?;
+    // What was sent last may be lost where too much waits; so another one is sent.
+    let patient = |ask: &dyn Fn() -> Result<()>| -> Result<()> {
+        match wait_for(Duration::from_secs(5), || Ok(ask().ok()))? {
+            Some(()) => Ok(()),
+            None => ask(),
+        }
+    };
     let mut chance = Random::new(0x2545_f491_4f6c_dd1d);
     let wrong = wrong_messages();
-    for round in 0..4000 {
+    for round in 0..60_000 {
         let mut message = wrong[round % wrong.len()].clone();
         match round / wrong.len() {
             0 => {}
@@ -63,7 +70,10 @@ fn hostile(lab: &Lab) -> Result<()> {
                 message[at] = chance.below(256) as u8;
             }
         }
-        let _ = socket.send(&message); // that nobody is there any more shows below
+        let _ = socket.send(&message); // that nobody is there any more shows with the next question
+        if round % 100 == 99 {
+            patient(&|| asker.finds("one", &[&own]))?; // so that what waits doesn't get too much, and is thrown away
+        }
     }
     let mut connections = Vec::new();
     for message in wrong.iter().filter(|message| message.len() < 600).chain(&wrong[..1]) {
@@ -74,13 +84,6 @@ fn hostile(lab: &Lab) -> Result<()> {
             connections.push(stream);
         }
     }
-    // What was sent last may be lost where too much waits; so another one is sent.
-    let patient = |ask: &dyn Fn() -> Result<()>| -> Result<()> {
-        match wait_for(Duration::from_secs(5), || Ok(ask().ok()))? {
-            Some(()) => Ok(()),
-            None => ask(),
-        }
-    };
     patient(&|| asker.finds("one", &[&own]))?;
     drop(connections);
     patient(&|| {
