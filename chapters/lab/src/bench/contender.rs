@@ -188,13 +188,14 @@ pub(crate) fn all(place: &Place, programs: &Programs) -> Result<(Vec<Contender>,
 fn with_a_volume(place: &Place, programs: &Programs) -> Result<Vec<Result<Contender, String>>> {
     let source = place.path("volume");
     fs::create_dir_all(&source).with_context(|| format!("making {}", source.display()))?;
-    let named = |name: &str| format!("{name}, a volume on a new directory");
+    let named = |name: &str| format!("{name}, a new volume"); // as long as there's place for beside a bar
+    let difference = "a volume on a directory that the image hasn't got";
     let of_floor = floor(&named("floor"), place, &place.image(), &["-v".as_ref(), source.as_os_str()]);
     let spec = format!("{}:/volume", source.display());
     let ours = programs
         .of(FLOOR)
         .map(|program| chapter(FLOOR, &named(FLOOR.package()), program, place, &["-v", &spec]));
-    Ok([Some(of_floor), ours].into_iter().flatten().map(Contender::tried).collect())
+    Ok([Some(of_floor), ours].into_iter().flatten().map(|one| one.but(difference).tried()).collect())
 }
 
 /// The runtimes that others wrote, if they are here.
