@@ -218,14 +218,14 @@ pub fn set_up(kernel: &Netlink, name: &str) -> Result<()> {
     kernel.change(request).with_context(|| format!("setting the interface {name} up"))
 }
 
-/// `ip address replace ADDRESS/PREFIX dev LINK nodad`
+/// `ip address replace ADDRESS/PREFIX dev LINK`, for IPv6 with `nodad`
 ///
 /// By IPv6 a machine asks first whether somebody else has the address, and for a second or two it can't be used. Nobody
 /// has: there's one cable of a name.
 pub fn set_address(kernel: &Netlink, link: &Link, address: IpAddr, prefix: u8) -> Result<()> {
-    debug!("ip address replace {address}/{prefix} nodad");
     // struct ifaddrmsg
-    let flags = if address.is_ipv6() { IFA_F_NODAD as u8 } else { 0 };
+    let (flags, shown) = if address.is_ipv6() { (IFA_F_NODAD as u8, " nodad") } else { (0, "") };
+    debug!("ip address replace {address}/{prefix}{shown}");
     let how = [family(address), prefix, flags, RT_SCOPE_UNIVERSE];
     let fixed = [&how[..], &link.index.to_ne_bytes()].concat();
     let request =
