@@ -47,6 +47,11 @@ impl Place {
     pub fn ipv6(&self) -> Option<Ipv6Addr> {
         self.bridge.ipv6.map(|ipv6| ipv6.address(self.address))
     }
+
+    /// All of its addresses there.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        [Some(self.address.into()), self.ipv6().map(IpAddr::from)].into_iter().flatten()
+    }
 }
 
 /// The inside of a container, as far as its interfaces go.
@@ -212,10 +217,10 @@ impl Inside {
     fn make_ready(&self, end: &str, place: &Place) -> Result<()> {
         let link = links::look(&self.kernel, end)?.with_context(|| format!("there is no {end}"))?;
         links::set_address(&self.kernel, &link, place.address.into(), place.bridge.subnet.prefix)?;
-        within(&self.namespace, || bridge::ignore_routers(end))?; // a neighbour may say that he's one
-        if place.bridge.ipv6.is_some() {
-            within(&self.namespace, || bridge::open_ipv6(end))?;
-        }
+        within(&self.namespace, || {
+            bridge::ignore_routers(end)?; // a neighbour may say that he's one
+            place.ipv6().map_or(Ok(()), |_| bridge::open_ipv6(end))
+        })?;
         links::set_up(&self.kernel, end)?;
         if let Some(ipv6) = place.ipv6() {
             links::set_address(&self.kernel, &link, ipv6.into(), PREFIX)?;

@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, FileTimes, Permissions};
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
@@ -91,8 +91,7 @@ fn hosts(plan: &Plan, options: &NetworkOptions, places: &[Place]) -> Result<Vec<
         text.push_str(&format!("{}\t{}\n", host.address(gateway), host.name));
     }
     for place in places {
-        let addresses = [Some(place.address.into()), place.ipv6().map(IpAddr::from)];
-        for address in addresses.into_iter().flatten() {
+        for address in place.addresses() {
             text.push_str(&format!("{address}\t{}\n", plan.hostname().display()));
         }
     }

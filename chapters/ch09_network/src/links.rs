@@ -223,9 +223,17 @@ pub fn set_up(kernel: &Netlink, name: &str) -> Result<()> {
 /// By IPv6 a machine asks first whether somebody else has the address, and for a second or two it can't be used. Nobody
 /// has: there's one cable of a name.
 pub fn set_address(kernel: &Netlink, link: &Link, address: IpAddr, prefix: u8) -> Result<()> {
+    let flags = match address {
+        IpAddr::V4(_) => {
+            debug!("ip address replace {address}/{prefix}");
+            0
+        }
+        IpAddr::V6(_) => {
+            debug!("ip address replace {address}/{prefix} nodad");
+            IFA_F_NODAD as u8
+        }
+    };
     // struct ifaddrmsg
-    let (flags, shown) = if address.is_ipv6() { (IFA_F_NODAD as u8, " nodad") } else { (0, "") };
-    debug!("ip address replace {address}/{prefix}{shown}");
     let how = [family(address), prefix, flags, RT_SCOPE_UNIVERSE];
     let fixed = [&how[..], &link.index.to_ne_bytes()].concat();
     let request =

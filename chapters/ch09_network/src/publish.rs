@@ -74,12 +74,11 @@ pub fn publish(
 
 /// What comes from outside, by IPv4 and by IPv6. Nothing from there is for a loopback address.
 fn redirected(port: &Port, host: u16, place: &Place) -> Vec<Redirection> {
-    let containers = [Some(place.address.into()), place.ipv6().map(IpAddr::from)];
     let meant = |container: &IpAddr| {
         port.ip.is_none_or(|ip| ip.is_ipv4() == container.is_ipv4() && !ip.is_loopback())
     };
     let to = port.ip.filter(|ip| !ip.is_unspecified());
     let redirection =
         |container| Redirection { to, host, container, inside: port.inside, protocol: port.protocol };
-    containers.into_iter().flatten().filter(meant).map(redirection).collect()
+    place.addresses().filter(meant).map(redirection).collect()
 }

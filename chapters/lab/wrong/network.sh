@@ -475,12 +475,14 @@ while not (pid in select.select([pid, door], [], [])[0]):
         done
         exit "$status"
         ;;
-    believes-all/run)
+    believes-all/run | ipv6-believes-all/run)
+        family=ip
+        [ "$defect" = believes-all ] || family=ip6
         "$right" "$@"
         status=$?
-        for table in $(nft list tables ip | sed -n 's/^table ip \(byhand[0-9]*\)$/\1/p'); do
-            rule=$(nft -a list chain ip "$table" shut | sed -n 's/.* ip saddr .* drop # handle //p')
-            nft delete rule ip "$table" shut handle "$rule" 2>/dev/null
+        for table in $(nft list tables "$family" | sed -n "s/^table $family \(byhand[0-9]*\)\$/\1/p"); do
+            rule=$(nft -a list chain "$family" "$table" shut | sed -n "s/.* $family saddr .* drop # handle //p")
+            nft delete rule "$family" "$table" shut handle "$rule" 2>/dev/null
         done
         exit "$status"
         ;;
@@ -876,15 +878,6 @@ print(json.dumps(all))'
                 add chain ip6 byhand1 in { type filter hook input priority 0; };
                 add rule ip6 byhand1 in iifname byhand1 tcp dport 80 drop'
         fi
-        exit "$status"
-        ;;
-    ipv6-believes-all/run)
-        "$right" "$@"
-        status=$?
-        for table in $(nft list tables ip6 | sed -n 's/^table ip6 \(byhand[0-9]*\)$/\1/p'); do
-            rule=$(nft -a list chain ip6 "$table" shut | sed -n 's/.* ip6 saddr .* drop # handle //p')
-            nft delete rule ip6 "$table" shut handle "$rule" 2>/dev/null
-        done
         exit "$status"
         ;;
 esac

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::bench::contender::{TRUE, apart, in_path, podman};
 use crate::bench::measure::{self, go_on};
@@ -87,13 +87,11 @@ pub(crate) fn all(
         missing.push(format!("images: {} is not built", Chapter::Images.package()));
         return Ok(Vec::new());
     };
-    let within = || -> Result<Vec<Figure>> {
-        network::alone()?; // this thread, and what it starts
+    network::in_one_alone(|| {
         let mut figures = from_registry(place, program, runs, missing)?;
         figures.push(many_layers(place, program, runs)?);
         Ok(figures)
-    };
-    thread::scope(|scope| scope.spawn(within).join()).map_err(|_| anyhow!("the thread panicked"))?
+    })
 }
 
 fn from_registry(

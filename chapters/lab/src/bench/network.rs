@@ -5,9 +5,8 @@ mod iperf;
 mod start;
 
 use std::fmt::Write;
-use std::thread;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
 use crate::bench::contender::in_path;
 use crate::bench::place::Place;
@@ -28,16 +27,14 @@ pub(crate) fn all(
         missing.push(format!("network: {} is not built", Chapter::Network.package()));
         return Ok(Vec::new());
     };
-    let within = || -> Result<Vec<Figure>> {
-        network::alone()?; // this thread, and what it starts
+    network::in_one_alone(|| {
         let mut figures = vec![start::measured(place, program, runs, missing)?];
         match in_path("iperf3") {
             Some(iperf) => figures.extend(iperf::measured(place, program, &iperf, runs)?),
             None => missing.push("iperf3: not found in PATH".to_string()),
         }
         Ok(figures)
-    };
-    thread::scope(|scope| scope.spawn(within).join()).map_err(|_| anyhow!("the thread panicked"))?
+    })
 }
 
 /// For the page of the book.

@@ -1,8 +1,9 @@
 //! A network of a check's own: a loopback device, and nothing that leads out. network_namespaces(7).
 
 use std::process::Command;
+use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::machine::tool;
@@ -12,4 +13,10 @@ use crate::machine::tool;
 pub(crate) fn alone() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNET).context("making a network for the check")?;
     tool::run(Command::new("ip").args(["link", "set", "lo", "up"]), "ip", "iproute2").map(drop)
+}
+
+/// Does something in such a network, in a thread of its own: the others stay where they are.
+pub(crate) fn in_one_alone<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let within = || alone().and_then(|()| work());
+    thread::scope(|scope| scope.spawn(within).join()).map_err(|_| anyhow!("the thread panicked"))?
 }

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use nix::net::if_::if_nametoindex;
@@ -13,7 +12,7 @@ use super::asker::{Asker, inside};
 use super::dns::{AAAA, NOERROR, NXDOMAIN, PTR};
 use super::names::named;
 use super::networks::{make, only_networks};
-use super::ports::{answers, needs_ipv6};
+use super::ports::{answers, needs_ipv6, road_from_far_away, was_outside};
 use super::world::{far_away, nft};
 use super::{answer, arrange, asked, end_in, ip, seen, server};
 use crate::chapter::Chapter::Network;
@@ -318,7 +317,7 @@ fn shut(lab: &Lab) -> Result<()> {
     let ask = |ready: &dyn Fn()| {
         give("eth0", FAR_AWAY)?;
         ready();
-        asked_road()?;
+        road_from_far_away(UPLINK.parse()?)?;
         arrange(&["-6", "route", "add", "fd00:9:8:7::/64", "via", UPLINK])?;
         let text = answer(&format!("[{address}]:80")).unwrap_or_default();
         // Whoever says that he's in there isn't believed; and then somebody says who he is.
@@ -333,13 +332,6 @@ fn shut(lab: &Lab) -> Result<()> {
     see::same(web.line(), "what somebody gets who knows the way:", String::new(), text)?;
     let (_, first) = hears.recv_from(&mut [0; 10]).context("nobody was heard")?;
     see::same(web.line(), "whom the host hears from outside:", FAR_AWAY, &first.ip().to_string())
-}
-
-/// Fails unless the host's port 7000, at which the check listens, can be reached from there.
-fn asked_road() -> Result<()> {
-    let there = format!("[{UPLINK}]:7000").parse()?;
-    let open = || Ok(TcpStream::connect_timeout(&there, Duration::from_secs(1)).ok());
-    wait_for(SOON, open)?.map(drop).context("there is no way to the host from outside")
 }
 
 fn ports(lab: &Lab) -> Result<()> {
@@ -364,14 +356,7 @@ fn ports(lab: &Lab) -> Result<()> {
         give("uplink", "fe80::99")
     };
     let ((), answer) = far_away(ask, here)?;
-    if !answer.ends_with("hello\n") {
-        return Err(one.differs("\"hello\\n\" for somebody outside", answer));
-    }
-    let told = wait_for(SOON, || {
-        let logs = one.logs()?;
-        Ok((logs.error() + &logs.output()).contains(FAR_AWAY).then_some(()))
-    })?;
-    told.with_context(|| format!("the server's log does not have {FAR_AWAY}, who has asked"))?;
+    was_outside(&one, &answer, FAR_AWAY)?;
     one.remove()?;
     let after = || nft(&["list", "ruleset"]);
     match wait_for(SOON, || Ok((after()? == before).then_some(())))? {

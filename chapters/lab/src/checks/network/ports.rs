@@ -1,7 +1,7 @@
 //! Ports of the host that lead into a container.
 
 use std::io::Write;
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -129,14 +129,19 @@ fn outside(lab: &Lab) -> Result<()> {
         asked(&format!("{UPLINK}:8080"))
     };
     let ((), answer) = far_away(ask, || Ok(()))?;
+    was_outside(&one, &answer, FAR_AWAY)
+}
+
+/// Fails unless somebody outside got this answer, and the server's log says which address has asked.
+pub(super) fn was_outside(one: &Kept<'_>, answer: &str, from: &str) -> Result<()> {
     if !answer.ends_with("hello\n") {
         return Err(one.differs("\"hello\\n\" for somebody outside", answer));
     }
     let told = wait_for(SOON, || {
         let logs = one.logs()?;
-        Ok((logs.error() + &logs.output()).contains(FAR_AWAY).then_some(()))
+        Ok((logs.error() + &logs.output()).contains(from).then_some(()))
     })?;
-    told.with_context(|| format!("the server's log does not have {FAR_AWAY}, who has asked"))
+    told.with_context(|| format!("the server's log does not have {from}, who has asked"))
 }
 
 fn hairpin(lab: &Lab) -> Result<()> {
@@ -160,16 +165,16 @@ fn there_only(lab: &Lab) -> Result<()> {
     let _road = TcpListener::bind("0.0.0.0:7000").context("listening")?;
     let ask = |ready: &dyn Fn()| {
         ready();
-        road_from_far_away()?;
+        road_from_far_away(UPLINK.parse()?)?;
         Ok(answer(&format!("{UPLINK}:8080")).unwrap_or_default())
     };
     let ((), text) = far_away(ask, || Ok(()))?;
     see::same(one.line(), "what somebody outside gets:", String::new(), text)
 }
 
-/// Fails unless the host's port 7000, at which the check listens, can be reached from there.
-fn road_from_far_away() -> Result<()> {
-    let there = format!("{UPLINK}:7000").parse()?;
+/// Fails unless the host's port 7000 at this address, where the check listens, can be reached from there.
+pub(super) fn road_from_far_away(uplink: IpAddr) -> Result<()> {
+    let there = SocketAddr::new(uplink, 7000);
     let open = || Ok(TcpStream::connect_timeout(&there, Duration::from_secs(1)).ok());
     wait_for(SOON, open)?.map(drop).context("there is no way to the host from outside")
 }
@@ -181,7 +186,7 @@ fn shut(lab: &Lab) -> Result<()> {
     let _road = TcpListener::bind("0.0.0.0:7000").context("listening")?;
     let ask = |ready: &dyn Fn()| {
         ready();
-        road_from_far_away()?;
+        road_from_far_away(UPLINK.parse()?)?;
         arrange(&["route", "add", "172.30.0.0/24", "via", UPLINK])?;
         Ok(answer(&format!("{address}:80")).unwrap_or_default())
     };
